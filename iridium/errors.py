@@ -1,0 +1,112 @@
+"""Every error that a person can meet.
+
+One base class, :class:`IridiumError`; a subclass names one thing that can go wrong. The text of an error says
+where it is and what to do about it, because it is printed as it stands: no traceback accompanies it.
+Faults of a running program are not errors of Iridium: they are values, in :mod:`iridium.isa`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class IridiumError(Exception):
+    """Something that the person at the keyboard, or a peer, did or met; never a bug of Iridium."""
+
+
+class ImageError(IridiumError):
+    """A file is not an executable image.
+
+    Args:
+        field: the part of the image that is wrong, as ``docs/images.md`` names it.
+        problem: what is wrong with it.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"not an Iridium image: {field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
+class Diagnostic:
+    """One mistake in a source text.
+
+    Args:
+        message: what is wrong.
+        file: the name of the source, for people.
+        line: line number, from 1.
+        column: column of the first character of the wrong token, from 1.
+        source: the text of that line.
+        width: how many characters the wrong token has.
+        suggestion: what to write instead, or None.
+    """
+
+    __slots__ = ("column", "file", "line", "message", "source", "suggestion", "width")
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str,
+        line: int,
+        column: int,
+        source: str,
+        width: int = 1,
+        suggestion: str | None = None,
+    ) -> None:
+        self.message = message
+        self.file = file
+        self.line = line
+        self.column = column
+        self.source = source
+        self.width = width
+        self.suggestion = suggestion
+
+    def __repr__(self) -> str:
+        return f"<Diagnostic {self.headline()}>"
+
+    def headline(self) -> str:
+        """``file:line:column: error: message``, the form that editors know how to jump to."""
+        return f"{self.file}:{self.line}:{self.column}: error: {self.message}"
+
+    def render(self) -> str:
+        """The headline, the source line with a caret under the token, and the suggestion."""
+        # A tab counts as one column, so it is kept in the margin for the caret to stand right.
+        margin = "".join("\t" if c == "\t" else " " for c in self.source[: self.column - 1])
+        text = f"{self.headline()}\n    {self.source}\n    {margin}{'^' * max(1, self.width)}"
+        return f"{text}\n    {self.suggestion}" if self.suggestion else text
+
+
+class AssemblyError(IridiumError):
+    """A source text has mistakes; all of them are told at once.
+
+    Args:
+        diagnostics: every mistake, in the order of the source.
+    """
+
+    DETAILED = 20
+    """How many are shown with caret and suggestion: more than a screen of them helps nobody."""
+
+    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+        self.diagnostics = list(diagnostics)
+        shown = [d.render() for d in self.diagnostics[: self.DETAILED]]
+        rest = len(self.diagnostics) - len(shown)
+        if rest:
+            shown.append(f"and {rest} more error{'s' if rest > 1 else ''}")
+        super().__init__("\n".join(shown))
+
+
+class DataDirectoryError(IridiumError):
+    """The node's data directory cannot be used: in use, unreadable, or a file in it is corrupt."""
+
+
+class OptionError(IridiumError):
+    """An option or a setting has a value that cannot work; the text names the option."""
+
+
+class CommandError(IridiumError):
+    """A shell command cannot be done as it was typed; the text says how to type it."""
+
+
+class ClientError(IridiumError):
+    """The shell of a running node could not be reached, or did not answer as one."""
