@@ -1,0 +1,75 @@
+"""The state record of a VM: what an engine reads when a turn starts and leaves when it ends.
+
+It is a C structure so that an engine in machine code can work on it in place. The stack and the heap are not in
+it: they are mapped when a program first uses them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+
+from iridium.isa import REGISTERS
+
+
+class Stop(enum.IntEnum):
+    """Why an engine gave a VM back."""
+
+    BUDGET = 0
+    """The turn's budget is used up; the next turn goes on from here."""
+    HALTED = 1
+    """The program stopped; ``stop_code`` says how."""
+    FAULT = 2
+    """The program crashed; ``fault`` says why and pc is on the instruction that did it."""
+    WAITING = 3
+    """The instruction at pc waits, uncounted; ``waiting`` says for what."""
+
+
+class Waiting(enum.IntEnum):
+    """What a waiting instruction waits for."""
+
+    NOTHING = 0
+    OUTPUT_ROOM = 1
+
+
+class Record(ctypes.Structure):
+    """All of a VM's state but the bytes of its stack and heap.
+
+    ``bp`` is signed because RET takes it from the stack, where a program can have put anything.
+    """
+
+    float_registers: ctypes.Array[ctypes.c_double]
+    registers: ctypes.Array[ctypes.c_int32]
+    remainder: int
+    bp: int
+    pc: int
+    sp: int
+    equal_flag: int
+    loop_counter: int
+    stop_code: int
+    stop: int
+    fault: int
+    waiting: int
+    heap_size: int
+    heap_limit: int
+    stack_limit: int
+    instructions: int
+
+    _fields_ = [
+        ("float_registers", ctypes.c_double * REGISTERS),
+        ("registers", ctypes.c_int32 * REGISTERS),
+        ("remainder", ctypes.c_int32),
+        ("bp", ctypes.c_int32),
+        ("pc", ctypes.c_uint32),  # the address of an instruction, or the end of the code
+        ("sp", ctypes.c_uint32),  # words on the stack
+        ("equal_flag", ctypes.c_uint32),  # 0 or 1
+        ("loop_counter", ctypes.c_uint32),
+        ("stop_code", ctypes.c_int32),  # what HLT or HLTR stopped with
+        ("stop", ctypes.c_uint32),  # Stop: how the last turn ended
+        ("fault", ctypes.c_uint32),  # Fault.number; 0 is none
+        ("waiting", ctypes.c_uint32),  # Waiting
+        ("heap_size", ctypes.c_uint32),  # bytes
+        ("heap_limit", ctypes.c_uint32),  # bytes
+        ("stack_limit", ctypes.c_uint32),  # words
+        ("instructions", ctypes.c_uint64),  # executed since the start
+    ]
