@@ -134,9 +134,7 @@ def required_version(code: bytes, lines: LineTable | None = None) -> int:
     return int(any(high and opcode in _WIDE for opcode, high in zip(opcodes, code[3::WORD], strict=True)))
 
 
-_WIDE = frozenset(
-    opcode for opcode, row in BY_OPCODE.items() if any(kind.width == 3 for kind in row.operands)
-)
+_WIDE = frozenset(opcode for opcode, row in BY_OPCODE.items() if any(kind.width == 3 for kind in row.operands))
 
 
 def check_size(read_only: int, code: int) -> None:

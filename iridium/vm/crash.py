@@ -70,6 +70,7 @@ def _jump(vm: VM, row: Instruction, operands: tuple[int, ...]) -> str:
         offset = _value(vm, operands, 0)
         here = vm.record.pc + 2
         target = {"JMPF": here + offset, "JMPB": here - offset}.get(row.name, offset)
+        target = (target + 2**31 & 0xFFFFFFFF) - 2**31  # it wrapped as i32
     else:
         target = operands[0]
     return (

@@ -1,0 +1,155 @@
+"""How long a mesh takes to form: one process a node, all listening, then all joining the first at once.
+
+    python benchmarks/mesh.py [--nodes 10 25 50] [--runs 20] [--json]
+
+The time runs from the moment that every node is told to join until the last node holds N-1 ready links. Each run
+then waits half a second and checks that every pair has exactly one link, of the same name at both ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+CHILD = """
+import json, sys, time
+from pathlib import Path
+from twisted.internet import reactor, stdio
+from twisted.protocols.basic import LineOnlyReceiver
+from iridium.node import Node, NodeConfig
+
+root, number, total = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+node = Node(reactor, NodeConfig(node_alias=f"n{number}", server_bind_port=0, data_root_dir=root))
+address = node.start_cluster()
+node.start()
+machine = node.mesh.machine
+done = None
+
+def links():
+    return {p.id: p.link.id for p in machine.table.peers.values() if p.open_link}
+
+linked = machine.liveness.linked
+def watch(peer):
+    global done
+    linked(peer)
+    if done is None and len(links()) == total - 1:
+        done = time.monotonic()
+        say({"done": done})
+machine.liveness.linked = watch
+
+def say(value):
+    sys.stdout.write(json.dumps(value) + "\\n")
+    sys.stdout.flush()
+
+class Control(LineOnlyReceiver):
+    delimiter = b"\\n"
+    def connectionMade(self):
+        say({"address": address, "id": node.me.id})
+    def lineReceived(self, line):
+        if line.startswith(b"join"):
+            host, port = line.split()[1].decode().rsplit(":", 1)
+            node.mesh.join(host, int(port)).addErrback(lambda f: say({"error": str(f.value)}))
+        elif line == b"links":
+            say({"links": links()})
+    def connectionLost(self, reason):
+        node.stop().addBoth(lambda _: reactor.callFromThread(reactor.stop))
+
+stdio.StandardIO(Control())
+reactor.run(installSignalHandlers=False)
+"""
+
+
+def one_run(total: int, root: Path) -> tuple[float, list[str]]:
+    """Form a mesh once.
+
+    Args:
+        total: how many nodes.
+        root: a directory for their data.
+
+    Returns:
+        Seconds, and what is wrong with the mesh.
+    """
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(root), str(number), str(total)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        for number in range(total)
+    ]
+    try:
+        hellos = [json.loads(child.stdout.readline()) for child in children]
+        start = time.monotonic()
+        for child in children[1:]:
+            child.stdin.write(f"join {hellos[0]['address']}\n")
+        answers = [json.loads(child.stdout.readline()) for child in children]
+        problems = [answer["error"] for answer in answers if "error" in answer]
+        if problems:
+            return float("nan"), problems
+        seconds = max(answer["done"] for answer in answers) - start
+        time.sleep(0.5)
+        return seconds, check(children, [hello["id"] for hello in hellos])
+    finally:
+        for child in children:
+            child.stdin.close()
+        for child in children:
+            try:
+                child.wait(10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+            child.stdout.close()
+
+
+def check(children: list[subprocess.Popen[str]], ids: list[str]) -> list[str]:
+    """What is wrong with the links that the nodes hold."""
+    ends: Counter[str] = Counter()
+    problems = []
+    for child, own in zip(children, ids, strict=True):
+        child.stdin.write("links\n")
+        links = json.loads(child.stdout.readline())["links"]
+        missing = set(ids) - {own} - set(links)
+        if missing:
+            problems.append(f"{own[:8]} has no link to {len(missing)}")
+        ends.update(links.values())
+    problems += [f"link {link} has {count} ends" for link, count in ends.items() if count != 2]
+    return problems
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--nodes", type=int, nargs="+", default=[10, 25, 50])
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    results = {}
+    for total in options.nodes:
+        runs = []
+        for _ in range(options.runs):
+            with tempfile.TemporaryDirectory() as root:
+                runs.append(one_run(total, Path(root)))
+        good = [seconds for seconds, problems in runs if not problems]
+        results[total] = {
+            "runs": options.runs,
+            "whole": len(good),
+            "median_ms": round(1000 * statistics.median(good), 1) if good else None,
+            "worst_ms": round(1000 * max(good), 1) if good else None,
+            "problems": [problem for _, problems in runs for problem in problems][:10],
+        }
+        if not options.json:
+            print(f"N = {total}: {results[total]}", flush=True)
+    if options.json:
+        print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""How the ``iridium`` command ends: its exit statuses, and the error that carries one.
+
+The numbers from 64 to 78 are those of BSD's ``sysexits.h``; from 128 on they are a shell's for a signal.
+A wrong command line ends with 2, as click has it.
+"""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+import click
+
+DATA_ERROR = 65
+"""A source does not assemble, or a file is no image."""
+
+NO_INPUT = 66
+"""A file cannot be opened or read."""
+
+PROGRAM_FAULT = 70
+"""The program crashed."""
+
+CANNOT_CREATE = 73
+"""A file cannot be written."""
+
+OUTPUT_ERROR = 74
+"""Standard output cannot be written, for another reason than that nobody reads it."""
+
+LIMIT_REACHED = 75
+"""The program was stopped by --limit or --timeout."""
+
+INTERRUPTED = 128 + 2
+"""Ctrl-C."""
+
+BROKEN_PIPE = 128 + 13
+"""Whoever read standard output went away."""
+
+
+def of_stop_code(code: int) -> int:
+    """The exit status of a program that stopped with a code.
+
+    An exit status has eight bits; a code that is not 0 never looks like success.
+    """
+    return code % 256 or int(code != 0)
+
+
+class Failure(click.ClickException):
+    """The command cannot be done, or did not end well: one message on standard error, then an exit status.
+
+    Args:
+        message: what is printed, as it stands.
+        status: the exit status.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.exit_code = status  # type: ignore[misc]  # click reads it from the instance too
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message, without click's prefix: it starts with the file that it is about."""
+        click.echo(self.format_message(), file=file, err=True)

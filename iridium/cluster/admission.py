@@ -1,0 +1,165 @@
+"""Answering hellos: who is let in, who is told to wait, who is refused and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from iridium.cluster import messages as m
+from iridium.cluster.link import Link
+from iridium.cluster.peer import Peer, checked_address
+from iridium.cluster.rules import Verdict, judge_hello
+from iridium.cluster.table import MOST_MEMBERS
+
+if TYPE_CHECKING:
+    from iridium.cluster.membership import Membership
+
+
+class Admission:
+    """The part of the membership machine that answers hellos.
+
+    Args:
+        membership: the rest of it.
+    """
+
+    def __init__(self, membership: Membership) -> None:
+        self._membership = membership
+
+    def consider(
+        self, link: Link, hello: m.Hello, *, old_is_gone: bool = False, name_is_free: bool = False
+    ) -> None:
+        """Answer a hello, or put the answer off until a probe or a dial of ours has ended."""
+        link.owner = hello
+        refusal = self._refusal_of_stranger(hello)
+        if refusal:
+            self._turn_away(link, *refusal)
+            return
+        address = checked_address(hello, link.host)
+        peer = self._membership.table.peers.get(hello.id)
+        if peer is not None:
+            verdict = self._judge(peer, hello, old_is_gone)
+            if verdict is Verdict.STALE:
+                detail = f"incarnation {hello.incarnation} is older than {peer.record.incarnation}"
+                self._turn_away(link, "STALE", detail)
+                return
+            if verdict is Verdict.PROBE:
+                self._probe(
+                    peer,
+                    alive=lambda: self._turn_away(
+                        link, "ID_IN_USE", f"{hello.id} is alive at {peer.record.address}"
+                    ),
+                    silent=lambda: self.consider(link, hello, old_is_gone=True, name_is_free=name_is_free),
+                    of=link,
+                )
+                return
+            if verdict is Verdict.DUPLICATE:
+                self._turn_away(link, "DUPLICATE", f"there is a link already: {peer.link.id if peer.link else ''}")
+                return
+            if verdict is Verdict.HOLD:
+                if peer.held is not None:
+                    peer.held.close()
+                peer.held = link
+                return
+        elif len(self._membership.table.peers) >= MOST_MEMBERS - 1:
+            self._turn_away(link, "FULL", f"the cluster has {MOST_MEMBERS} members")
+            return
+        if (
+            hello.want == "join"
+            and hello.alias
+            and not name_is_free
+            and self._name_taken(link, hello, old_is_gone)
+        ):
+            return
+        if address is None:
+            self._turn_away(
+                link, "UNREACHABLE", f"{hello.address} is a loopback address; you come from {link.host}"
+            )
+            return
+        self._accept(link, hello, address)
+
+    def _refusal_of_stranger(self, hello: m.Hello) -> tuple[str, str] | None:
+        """Why a hello is refused whatever is known of its sender, or None."""
+        me = self._membership.me
+        version = m.parse_version(hello.version)
+        if version is None or version[0] != m.VERSION[0]:
+            return "VERSION", f"this node speaks version {m.version_text()}, you speak {hello.version}"
+        if hello.auth != "none":
+            return "NOT_ALLOWED", "you offer to prove a secret; this node has none"
+        if hello.cluster != me.cluster:
+            return "WRONG_CLUSTER", f"this node belongs to the cluster {me.cluster!r}, you to {hello.cluster!r}"
+        if hello.id == me.id:
+            if self._membership.dialler.calls_itself(hello.nonce):
+                return "SELF", f"this is the node {self._membership.table.name_of(me.id)} that calls"
+            return "ID_IN_USE", f"{me.id} is this node's own id"
+        if me.left:
+            return "LEFT", f"the node {me.alias or me.id} has left the cluster"
+        return None
+
+    def _judge(self, peer: Peer, hello: m.Hello, old_is_gone: bool) -> Verdict:
+        verdict = judge_hello(
+            incarnation=hello.incarnation,
+            known=peer.record.incarnation,
+            held=peer.link.id if peer.link else None,
+            held_open=peer.open_link is not None,
+            lost=hello.lost,
+            dialling=peer.dial is not None and peer.dial.link is not None,
+            mine_wins=self._membership.me.id < peer.id,
+        )
+        return Verdict.REPLACE if verdict is Verdict.PROBE and old_is_gone else verdict
+
+    def _name_taken(self, link: Link, hello: m.Hello, old_is_gone: bool) -> bool:
+        """Whether the answer to a join is refused, or put off, because of its alias."""
+        if hello.alias == self._membership.me.alias:
+            self._turn_away(link, "NAME_IN_USE", f"this node, {self._membership.me.id}, is called {hello.alias!r}")
+            return True
+        incumbent = next(
+            (p for p in self._membership.table.holders(hello.alias) if p.id != hello.id and p.open_link), None
+        )
+        if incumbent is None:
+            return False
+        detail = f"{hello.alias!r} is the node {incumbent.id} at {incumbent.record.address}"
+        self._probe(
+            incumbent,
+            alive=lambda: self._turn_away(link, "NAME_IN_USE", detail),
+            silent=lambda: self.consider(link, hello, old_is_gone=old_is_gone, name_is_free=True),
+            of=link,
+        )
+        return True
+
+    def _probe(self, peer: Peer, alive: Callable[[], None], silent: Callable[[], None], of: Link) -> None:
+        """Ping a peer for a second; the answer decides about the link ``of``, unless that is gone by then."""
+        held = peer.open_link
+        assert held is not None
+        self._membership.questions.ping(
+            held,
+            lambda answered: None if of.closed else alive() if answered else silent(),
+        )
+
+    def _turn_away(self, link: Link, reason: str, detail: str) -> None:
+        hello = link.owner
+        assert isinstance(hello, m.Hello)
+        self._membership.handshakes.pop(link, None)
+        if reason != "DUPLICATE":
+            self._membership.world.event(
+                "refused", hello.alias or hello.id, f"{reason}: {detail} (from {link.host})"
+            )
+        link.refuse(reason, detail)
+
+    def _accept(self, link: Link, hello: m.Hello, address: str) -> None:
+        record = m.MemberRecord(hello.id, hello.incarnation, hello.alias, address)
+        told = self._membership.table.records() if hello.want == "join" else None
+        peer = self._membership.table.peers.get(hello.id)
+        if peer is None:
+            peer = self._membership.table.peers[hello.id] = Peer(record, self._membership.clock())
+            peer.newcomer = True
+        self._membership.cut(peer)
+        self._membership.renew(peer, record)
+        self._membership.table.recall(peer.id)
+        peer.link = link
+        link.owner = peer
+        link.id = hello.link
+        me = self._membership.me
+        link.accept(
+            m.Welcome(m.version_text(), me.cluster, me.id, me.incarnation, me.alias, me.address, seen=link.host),
+            told,
+        )

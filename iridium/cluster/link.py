@@ -1,0 +1,201 @@
+"""One connection between two nodes, without I/O: bytes in, messages out.
+
+A link checks what may be said when, and how long a line may be. What is answered, and whether the link is wanted
+at all, is decided in :mod:`iridium.cluster.membership`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator
+
+from iridium.cluster import messages as m
+from iridium.cluster.messages import Message, MessageError, Unknown
+from iridium.cluster.refusals import REMEDIES
+
+STRANGER_LINE = 4 * 1024
+"""Bytes of a line from a peer that is not accepted yet: a hello with everything at its longest takes 2 KiB."""
+
+ACCEPTED_LINE = 1024 * 1024
+"""Bytes of a line from an accepted peer."""
+
+MOST_OUTGOING = 4 * 1024 * 1024
+"""Bytes that wait for a peer that does not read, before the link is given up."""
+
+
+class Role(enum.Enum):
+    """Which end of the connection this is."""
+
+    DIALLER = "dialler"
+    ACCEPTOR = "acceptor"
+
+
+class State(enum.Enum):
+    """How far the conversation is."""
+
+    EXPECT_HELLO = "waiting for a hello"
+    DECIDING = "deciding about a hello"
+    EXPECT_WELCOME = "waiting for a welcome"
+    EXPECT_READY = "waiting for a ready"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+_TALK = (m.Members, m.Ping, m.Pong, m.Digest, m.Leave, m.Left, m.Text, m.Ask, m.Answer)
+
+TRANSITIONS: dict[tuple[Role, State], dict[type[Message], State]] = {
+    (Role.ACCEPTOR, State.EXPECT_HELLO): {m.Hello: State.DECIDING},
+    (Role.ACCEPTOR, State.DECIDING): {},
+    (Role.ACCEPTOR, State.EXPECT_READY): {m.Ready: State.OPEN},
+    (Role.ACCEPTOR, State.OPEN): dict.fromkeys(_TALK, State.OPEN),
+    (Role.DIALLER, State.EXPECT_WELCOME): {m.Welcome: State.EXPECT_READY, m.Refuse: State.CLOSED},
+    (Role.DIALLER, State.EXPECT_READY): {
+        m.Members: State.EXPECT_READY,
+        m.Ready: State.OPEN,
+        m.Refuse: State.CLOSED,
+    },
+    (Role.DIALLER, State.OPEN): dict.fromkeys(_TALK, State.OPEN),
+}
+"""What may be said by the peer, and what it leads to. Everything else ends the link."""
+
+
+class Link:
+    """One end of a connection.
+
+    Args:
+        role: which end.
+        host: the host that the peer is seen at.
+        now: the time, in seconds of a monotonic clock.
+        id: the name of the link, once it is known: the dialler gives it.
+        on_output: called when there is something to send, or the link is to be closed.
+
+    Attributes:
+        state: how far the conversation is.
+        heard: when the last byte came.
+        began: when the connection was made.
+        ignored: unknown fields and messages of a newer minor version.
+        owner: whatever membership keeps with the link.
+    """
+
+    __slots__ = (
+        "_buffer", "_newer", "_on_output", "_outgoing", "began", "heard", "host", "id", "ignored", "owner",
+        "queued", "role", "state",
+    )  # fmt: skip
+
+    def __init__(self, role: Role, host: str, now: float, on_output: Callable[[Link], None], id: str = "") -> None:
+        self.role = role
+        self.host = host
+        self.id = id
+        self.state = State.EXPECT_WELCOME if role is Role.DIALLER else State.EXPECT_HELLO
+        self.began = self.heard = now
+        self.ignored = 0
+        self.queued = 0
+        self.owner: object = None
+        self._on_output = on_output
+        self._outgoing: list[bytes] = []
+        self._buffer = b""
+        self._newer = False
+
+    def __repr__(self) -> str:
+        return f"<Link {self.id} {self.role.value} {self.host} {self.state.value}>"
+
+    @property
+    def open(self) -> bool:
+        """Whether both ends are ready."""
+        return self.state is State.OPEN
+
+    @property
+    def closed(self) -> bool:
+        """Whether this end has ended the conversation."""
+        return self.state is State.CLOSED
+
+    def receive(self, data: bytes, now: float) -> Iterator[Message]:
+        """The messages that bytes complete, one by one: react to each before you take the next.
+
+        Args:
+            data: what came from the peer, in any pieces.
+            now: when.
+
+        Raises:
+            MessageError: the peer said something that is no message, too long, or not its turn; close the link.
+        """
+        self.heard = now
+        self._buffer += data
+        while not self.closed:
+            # Strangers' lines one at a time, since the limit changes with what they say; friends' all at once.
+            end = (self._buffer.rfind(b"\n") if self.open else self._buffer.find(b"\n")) + 1
+            limit = STRANGER_LINE if self.state in _STRANGER else ACCEPTED_LINE
+            lines = self._buffer[:end]
+            longest = len(lines or self._buffer)
+            if longest > limit and lines:
+                longest = max(map(len, lines.split(b"\n")))
+            if longest > limit:
+                raise MessageError(f"a line of over {limit} bytes")
+            if not lines:
+                return
+            self._buffer = self._buffer[end:]
+            if self._newer:
+                self.ignored += sum(m.unknown_fields(line) for line in lines.split(b"\n") if line.strip())
+            for message in m.decode_lines(lines):
+                if isinstance(message, Unknown):
+                    self.ignored += 1
+                    continue
+                self._advance(message)
+                yield message
+                if self.closed:
+                    return
+
+    def _advance(self, message: Message) -> None:
+        following = TRANSITIONS[self.role, self.state].get(type(message))
+        if following is None:
+            kind = type(message).__struct_config__.tag
+            raise MessageError(f"a {kind!r} message while {self.state.value}")
+        self.state = following
+        if isinstance(message, m.Hello | m.Welcome):
+            version = m.parse_version(message.version)
+            self._newer = version is not None and version > m.VERSION
+
+    def send(self, *messages: Message) -> None:
+        """Queue messages; they leave together with everything else of this turn."""
+        if self.closed:
+            return
+        self._queue(m.encode(*messages))
+
+    def accept(self, welcome: m.Welcome, members: list[m.MemberRecord] | None) -> None:
+        """Answer the hello: who we are, whom we know if the peer wants to join, and that we are ready."""
+        assert self.state is State.DECIDING, self.state
+        told = [] if members is None else m.member_lines(members)
+        self.state = State.EXPECT_READY
+        self.send(welcome, *told, m.Ready())
+
+    def refuse(self, reason: str, detail: str) -> None:
+        """Say no, with the reason's remedy, and close."""
+        self.send(m.Refuse(reason, detail, REMEDIES[reason]))
+        self.close()
+
+    def close(self) -> None:
+        """End the conversation once what is queued is sent."""
+        if not self.closed:
+            self.state = State.CLOSED
+            self._buffer = b""
+            self._on_output(self)
+
+    def data_to_send(self) -> bytes:
+        """What is queued; the queue is empty afterwards."""
+        data = b"".join(self._outgoing)
+        self._outgoing.clear()
+        self.queued = 0
+        return data
+
+    def _queue(self, data: bytes) -> None:
+        self.queued += len(data)
+        if self.queued > MOST_OUTGOING:
+            self._outgoing.clear()
+            self.close()
+            return
+        self._outgoing.append(data)
+        if len(self._outgoing) == 1:
+            self._on_output(self)
+
+
+_STRANGER = (State.EXPECT_HELLO, State.DECIDING, State.EXPECT_WELCOME)

@@ -1,0 +1,297 @@
+"""The cluster as one node sees it, without I/O.
+
+The Twisted mesh, or a simulator, tells this machine of connections, bytes and time; the machine tells it whom to
+dial and has links to send. Its parts: :mod:`~iridium.cluster.table` is whom the node knows,
+:mod:`~iridium.cluster.admission` answers hellos, :mod:`~iridium.cluster.dialling` reaches others and joins,
+:mod:`~iridium.cluster.liveness` judges life and death, :mod:`~iridium.cluster.questions` waits for answers;
+single decisions stand in :mod:`~iridium.cluster.rules`. Here is what happens on links.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from iridium.cluster import messages as m
+from iridium.cluster.admission import Admission
+from iridium.cluster.dialling import Dialler
+from iridium.cluster.identity import alias_problem
+from iridium.cluster.link import Link, Role
+from iridium.cluster.liveness import Liveness
+from iridium.cluster.peer import Dial, Me, Peer, Surroundings, checked_address
+from iridium.cluster.questions import Questions
+from iridium.cluster.refusals import UnreachableError
+from iridium.cluster.rules import is_newer, name_holder
+from iridium.cluster.table import Table
+from iridium.errors import CommandError
+
+
+class Membership:
+    """The mesh as one node sees it.
+
+    Args:
+        me: this node.
+        world: what acts for the machine.
+        clock: gives seconds of a monotonic clock.
+        random: the source of link names, nonces and jitter.
+    """
+
+    def __init__(self, me: Me, world: Surroundings, clock: Callable[[], float], random: Random) -> None:
+        self.me = me
+        self.world = world
+        self.clock = clock
+        self.random = random
+        self.handshakes: dict[Link, None] = {}
+        self.table = Table(me, world)
+        self.questions = Questions(clock)
+        self.admission = Admission(self)
+        self.dialler = Dialler(self)
+        self.liveness = Liveness(self)
+
+    def forget(self, target: str) -> None:
+        """Drop a member that is down or has left.
+
+        Raises:
+            CommandError: there is no such member, or it is alive.
+        """
+        peer = self.table.find(target)
+        if peer.state not in ("down", "left"):
+            raise CommandError(
+                f"{target} is {peer.state}; only a member that is down or has left can be forgotten"
+            )
+        self.table.forget(peer.record)
+        self.drop(peer)
+
+    def drop(self, peer: Peer) -> None:
+        """Know nothing more of a member."""
+        self.cut(peer)
+        self.dialler.abandon(peer.dial)
+        self.table.peers.pop(peer.id, None)
+        self.table.changed()
+
+    def remember(self, records: list[m.MemberRecord]) -> None:
+        """Take members known from an earlier life, and dial them."""
+        for record in records:
+            self.merge(record)
+
+    def say_leave(self) -> None:
+        """Tell every member that this node leaves; each answers ``left``."""
+        self.me.left = True
+        for peer in self.table.peers.values():
+            if peer.open_link:
+                peer.open_link.send(m.Leave(self.me.incarnation))
+        self.table.changed()
+
+    def part(self) -> None:
+        """Close every link and know nobody: the end of a leave, or of the node."""
+        self.dialler.stop(UnreachableError("this node has left the cluster"))
+        for peer in list(self.table.peers.values()):
+            self.drop(peer)
+        for link in list(self.handshakes):
+            link.close()
+        self.handshakes.clear()
+
+    def rejoin(self, incarnation: int) -> None:
+        """Be a member again after a leave, as a new incarnation."""
+        self.me.left = False
+        self.me.incarnation = incarnation
+        self.table.changed()
+
+    def connection_made(self, host: str) -> Link:
+        """Somebody connected.
+
+        Args:
+            host: where from.
+
+        Returns:
+            The link to feed with what arrives.
+        """
+        link = Link(Role.ACCEPTOR, host, self.clock(), self.world.output)
+        self.handshakes[link] = None
+        return link
+
+    def receive(self, link: Link, data: bytes) -> None:
+        """Bytes arrived on a link.
+
+        Raises:
+            MessageError: the peer misbehaves; call ``link.close`` and ``link_lost``.
+        """
+        now = self.clock()
+        for message in link.receive(data, now):
+            if isinstance(message, m.Hello):
+                self.admission.consider(link, message)
+            elif isinstance(message, m.Welcome):
+                self._welcomed(link, message)
+            elif isinstance(message, m.Refuse):
+                self._refused(link, message)
+            elif isinstance(message, m.Ready):
+                self._opened(link)
+            elif isinstance(message, m.Members):
+                for record in message.members:
+                    self.merge(record)
+            else:
+                self._talk(link, message)
+        if isinstance(link.owner, Peer) and link.open:
+            self.liveness.heard(link.owner, now)
+
+    def link_lost(self, link: Link, detail: str = "the peer hung up") -> None:
+        """A connection is gone, whoever ended it."""
+        self.handshakes.pop(link, None)
+        owner = link.owner
+        was_open = link.open
+        link.close()
+        if isinstance(owner, Dial) and owner.link is link:
+            self.dialler.failed(owner, "closed", detail)
+        elif isinstance(owner, Peer) and owner.link is link:
+            self._unlink(owner, redial_at_once=was_open and self.clock() - link.began > 1.0)
+        self.dialler.broken(link, detail)  # it may have had its welcome, but no ready
+        for peer in self.table.peers.values():
+            if peer.held is link:
+                peer.held = None
+
+    def cut(self, peer: Peer) -> None:
+        """Close the link to a peer and do not make another."""
+        link, peer.link = peer.link, None
+        if link is not None:
+            self.handshakes.pop(link, None)
+            link.close()
+            self.questions.lost(link)
+
+    def _unlink(self, peer: Peer, *, redial_at_once: bool) -> None:
+        link, peer.link = peer.link, None
+        assert link is not None
+        peer.lost.append(link.id)
+        self.questions.lost(link)
+        if peer.newcomer:  # it said hello and nothing more: nobody to remember
+            self.drop(peer)
+        elif redial_at_once:
+            self.dialler.want(peer)
+        else:  # it never held for long, so something is wrong: do not run in circles
+            self.dialler.later(peer)
+        self.dialler.settled(peer.id)
+
+    def renew(self, peer: Peer, record: m.MemberRecord) -> None:
+        """Take a record that is at least as new as the one known."""
+        if peer.record != record or peer.newcomer:
+            peer.record = record
+            self.table.changed()
+
+    def _welcomed(self, link: Link, welcome: m.Welcome) -> None:
+        dial = link.owner
+        assert isinstance(dial, Dial)
+        refuse = self._refusal_of(welcome, dial.address)
+        if refuse is not None:
+            self.dialler.refused(dial, refuse)
+            return
+        address = checked_address(welcome, link.host)
+        record = m.MemberRecord(welcome.id, welcome.incarnation, welcome.alias, address or dial.address)
+        peer = self.table.peers.get(welcome.id)
+        if dial.peer is not None and peer is not dial.peer:
+            # Another node answers at that address now: the one we meant is not there.
+            self.liveness.unreachable(dial.peer, "refused", f"another node answers at {dial.address}")
+            self.dialler.later(dial.peer)
+        if peer is None:
+            peer = self.table.peers[welcome.id] = Peer(record, self.clock())
+        elif (peer.link is not None and peer.id < self.me.id) or welcome.incarnation < peer.record.incarnation:
+            # Its dial won over ours while neither knew the other's id, or this is an older life of it.
+            self.dialler.refused(dial, m.Refuse("DUPLICATE"))
+            return
+        self.cut(peer)
+        self.renew(peer, record)
+        peer.link = link
+        link.owner = peer
+        self.me.seen_at(welcome.seen)
+        if dial.join:
+            dial.join.pending[peer.id] = None
+        link.send(m.Ready())
+
+    def _refusal_of(self, welcome: m.Welcome, address: str) -> m.Refuse | None:
+        """Why we do not want what we dialled, or None; the person sees it as if the peer had refused."""
+        version = m.parse_version(welcome.version)
+        if version is None or version[0] != m.VERSION[0]:
+            return m.Refuse("VERSION", f"{address} speaks version {welcome.version}")
+        if welcome.cluster != self.me.cluster:
+            return m.Refuse("WRONG_CLUSTER", f"{address} belongs to the cluster {welcome.cluster!r}")
+        if welcome.id == self.me.id:
+            return m.Refuse("SELF", f"{address} is this node")
+        return None
+
+    def _refused(self, link: Link, refuse: m.Refuse) -> None:
+        if isinstance(link.owner, Dial):
+            self.dialler.refused(link.owner, refuse)
+
+    def _opened(self, link: Link) -> None:
+        self.handshakes.pop(link, None)
+        peer = link.owner
+        assert isinstance(peer, Peer)
+        peer.newcomer = False
+        peer.failures = 0
+        peer.next_dial = None
+        self.table.changed()
+        self.liveness.linked(peer)
+        self._name_conflict(peer)
+        self.dialler.reached(link)
+
+    def _name_conflict(self, peer: Peer) -> None:
+        alias = peer.record.alias
+        rivals = [p.id for p in self.table.holders(alias)] + [self.me.id] * (alias == self.me.alias)
+        if alias and len(rivals) > 1:
+            others = ", ".join(id for id in rivals if id != name_holder(rivals))
+            detail = (
+                f"{name_holder(rivals)} keeps the alias; {others} is known by its id: give it another --node-alias"
+            )
+            self.world.event("name-conflict", alias, detail)
+
+    def merge(self, record: m.MemberRecord) -> None:
+        """Take what another member says of a member; dial it if it is news."""
+        if record.id == self.me.id:
+            self._refute(record)
+            return
+        try:
+            bad = alias_problem(record.alias) or (record.address and checked_address(record, "") is None)
+        except m.MessageError:
+            bad = True
+        peer = self.table.peers.get(record.id)
+        if bad or self.table.is_forgotten(record):
+            return
+        if peer is None:
+            if not self.table.has_room(record):
+                return
+            peer = self.table.peers[record.id] = Peer(record, self.clock())
+            self.table.changed()
+        elif is_newer(record, peer.record):
+            self.renew(peer, record)
+        else:
+            return
+        if record.left:
+            self.liveness.left(peer, record.incarnation)
+        else:
+            peer.failures = 0
+            self.dialler.want(peer)
+
+    def _refute(self, record: m.MemberRecord) -> None:
+        """Outdo what is said of this node, if it is newer than what it says itself."""
+        if not self.me.left and is_newer(record, self.me.record()):
+            self.me.incarnation = record.incarnation + 1
+            self.table.changed()
+
+    def _talk(self, link: Link, message: m.Message) -> None:
+        peer = link.owner
+        assert isinstance(peer, Peer)
+        if isinstance(message, m.Ping):
+            link.send(m.Pong(message.n))
+        elif isinstance(message, m.Pong | m.Answer):
+            self.questions.answered(link, message)
+        elif isinstance(message, m.Digest):
+            self.liveness.digest(peer, link, message)
+        elif isinstance(message, m.Leave):
+            link.send(m.Left(message.incarnation))
+            self.liveness.left(peer, message.incarnation)
+        elif isinstance(message, m.Left):
+            self.questions.parted(link)
+        elif isinstance(message, m.Text):
+            self.world.text(self.table.name_of(peer.id), message.text)
+            link.send(m.Answer(message.n))
+        elif isinstance(message, m.Ask):
+            ids = [p.id for p in self.table.peers.values() if p.open_link] if message.what == "links" else []
+            link.send(m.Answer(message.n, ids))

@@ -1,0 +1,430 @@
+"""The mesh on Twisted: listens, dials, ticks, and owns the Deferreds.
+
+What is decided stands in :mod:`iridium.cluster.membership`; here its decisions meet sockets and time.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, TimeoutError
+from twisted.internet.interfaces import IAddress, IConnector
+from twisted.internet.protocol import ClientFactory
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from iridium.cluster import messages as m
+from iridium.cluster.link import Link
+from iridium.cluster.liveness import TICK
+from iridium.cluster.membership import Membership
+from iridium.cluster.peer import Dial, Join, Me
+from iridium.cluster.protocol import ClusterFactory, ClusterProtocol
+from iridium.cluster.rules import join_address, split_address
+from iridium.cluster.types import Delivery, Member, MeshView
+from iridium.errors import CommandError, IridiumError
+from iridium.events import EventRing
+
+DIAL_TIMEOUT = 5.0
+"""Seconds for a TCP connection."""
+
+GOODBYE = 2.0
+"""Seconds that a leaving node waits for the others to note it."""
+
+MOST_HANDSHAKES = 512
+"""Connections in a handshake at once: twice what the largest mesh opens to one node when it forms."""
+
+COMPLAINTS = 5
+"""Log lines about misbehaving connections in ten seconds; the rest are counted."""
+
+SAVE_AFTER = 0.5
+"""Seconds between a change of the records and their saving, so that a forming mesh is one write."""
+
+
+class Mesh:
+    """The cluster as the node and the shell use it.
+
+    Args:
+        reactor: IReactorTCP and IReactorTime.
+        me: this node.
+        events: where to tell what happens.
+        save: writes the node's own state and the records to disk; called outside the reactor thread.
+        clock: gives seconds of a monotonic clock.
+        rng: the source of link names and jitter.
+    """
+
+    _log = Logger(namespace="iridium.cluster")
+
+    def __init__(
+        self,
+        reactor: Any,
+        me: Me,
+        events: EventRing,
+        save: Callable[[Me, list[m.MemberRecord]], Deferred[None]],
+        clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._events = events
+        self._save = save
+        self._clock = clock
+        self.me = me
+        self.machine = Membership(me, self, clock, rng or random.SystemRandom())
+        self.texts = Texts()
+        self._protocols: dict[Link, ClusterProtocol] = {}
+        self._dirty: dict[Link, None] = {}
+        self._dialling: dict[Dial, Callable[[], None]] = {}
+        self._port: Any = None  # IListeningPort, once open
+        self._ticks = LoopingCall(self.machine.liveness.tick)
+        self._ticks.clock = reactor
+        self._saving: Any = None
+        self._complaints: list[float] = []
+        self._unsaid = 0
+
+    # --- the node's side ---
+
+    def listen(self, host: str, port: int, advertise: str = "") -> str:
+        """Open the cluster port.
+
+        Args:
+                host: the interface.
+            port: the port; 0 takes a free one.
+            advertise: HOST:PORT to tell others instead.
+
+        Returns:
+            The address that is advertised.
+
+        Raises:
+            CannotListenError: the port is in use or not allowed.
+        """
+        self._port = self._reactor.listenTCP(port, ClusterFactory(self), backlog=MOST_HANDSHAKES, interface=host)
+        self.me.address = advertise or join_address(host, self._port.getHost().port)
+        self.machine.table.changed()
+        return self.me.address
+
+    @property
+    def listening(self) -> bool:
+        """Whether the cluster port is open."""
+        return self._port is not None
+
+    def start(self, known: list[m.MemberRecord]) -> None:
+        """Begin to keep time, and look for the members of an earlier life."""
+        self._ticks.start(TICK, now=False)
+        self.machine.remember(known)
+
+    def stop(self) -> Deferred[Any]:
+        """Close the port and every link; the others will find this node gone."""
+        if self._ticks.running:
+            self._ticks.stop()
+        saved = self._save_now()
+        self._save = lambda me, records: succeed(None)
+        self.machine.part()
+        for protocol in list(self._protocols.values()):
+            if protocol.transport is not None:
+                protocol.transport.abortConnection()
+        self._cancel_save()
+        closed = self._port.stopListening() if self._port is not None else None
+        return gatherResults([saved, closed or succeed(None)])
+
+    # --- what people ask for ---
+
+    def join(self, host: str, port: int) -> Deferred[list[Member]]:
+        """Join the cluster that a node belongs to.
+
+        Args:
+            host, port: any member's cluster port.
+
+        Returns:
+            Fires with the members once each has accepted or failed; fails with RefusedError or UnreachableError
+            when the first contact does. Cancelling it closes what it opened.
+        """
+        if not self.listening:
+            return _failed(CommandError("this node does not listen yet: !start_cluster first"))
+        return self._rejoin().addCallback(lambda _: self._join(join_address(host, port)))
+
+    def _rejoin(self) -> Deferred[Any]:
+        if not self.me.left:
+            return succeed(None)
+        self.machine.rejoin(max(self.me.incarnation + 1, int(time.time() * 1000)))
+        return self._save_now()
+
+    def _join(self, address: str) -> Deferred[list[Member]]:
+        result: Deferred[list[Member]] = Deferred(lambda _: self.machine.dialler.cancel(attempt))
+        attempt: Join = self.machine.dialler.join(
+            address,
+            lambda: self._reactor.callLater(0, _fire, result, self.members),
+            lambda error: self._reactor.callLater(0, _fail, result, error),
+        )
+        return result
+
+    def leave(self) -> Deferred[None]:
+        """Leave the cluster: say so, wait until it is noted, close every link.
+
+        The node goes on running, answers dials with LEFT, and may join again.
+        """
+        if self.me.left:
+            return _failed(CommandError("this node has left already"))
+        links = [peer.open_link for peer in self.machine.table.peers.values() if peer.open_link]
+        waiting: Deferred[Any] = gatherResults([self._goodbye(link) for link in links])
+        self.machine.say_leave()
+        waiting.addTimeout(GOODBYE, self._reactor)
+        waiting.addErrback(_ignore, TimeoutError)
+        waiting.addCallback(lambda _: self.machine.part())
+        return waiting.addCallback(lambda _: self._save_now())
+
+    def _goodbye(self, link: Link) -> Deferred[None]:
+        noted: Deferred[None] = Deferred()
+        self.machine.questions.goodbye(link, lambda: _fire(noted, lambda: None))
+        return noted
+
+    def members(self) -> list[Member]:
+        """This node and every other that it knows of."""
+        return self.machine.table.members()
+
+    def forget(self, target: str) -> None:
+        """Drop a member that is down or has left.
+
+        Raises:
+            CommandError: there is no such member, or it is alive.
+        """
+        self.machine.forget(target)
+
+    def tell(self, target: str, text: str) -> Deferred[list[Delivery]]:
+        """Show a text to the people at a member, or at all with ``*``.
+
+        Returns:
+            Fires with whether it arrived, for each.
+        """
+        try:
+            peers = list(self.machine.table.peers.values()) if target == "*" else [self.machine.table.find(target)]
+        except CommandError as error:
+            return _failed(error)
+        return gatherResults([self._tell(peer, text) for peer in peers if target != "*" or peer.open_link])
+
+    def _tell(self, peer: Any, text: str) -> Deferred[Delivery]:
+        name = self.machine.table.name_of(peer.id)
+        if peer.open_link is None:
+            return succeed(Delivery(name, False, f"it is {peer.state}"))
+        result: Deferred[Delivery] = Deferred()
+        self.machine.questions.text(
+            peer.open_link,
+            text,
+            lambda arrived: result.callback(Delivery(name, arrived, "" if arrived else "it did not answer")),
+        )
+        return result
+
+    def view(self) -> Deferred[MeshView]:
+        """Ask every member whom it holds a link to.
+
+        Returns:
+            Fires with the table of who reaches whom.
+        """
+        ids = [member.id for member in self.members()]
+        own: list[str] | None = [peer.id for peer in self.machine.table.peers.values() if peer.open_link]
+        asked: list[Deferred[list[str] | None]] = [
+            succeed(own),
+            *(self._links_of(self.machine.table.peers[id]) for id in ids[1:]),
+        ]
+        names = [self.machine.table.name_of(id) for id in ids]
+        return gatherResults(asked).addCallback(lambda held: _table(ids, names, held))
+
+    def _links_of(self, peer: Any) -> Deferred[list[str] | None]:
+        if peer.open_link is None:
+            return succeed(None)
+        result: Deferred[list[str] | None] = Deferred()
+        self.machine.questions.links(peer.open_link, result.callback)
+        return result
+
+    # --- the machine's side (Surroundings) ---
+
+    def dial(self, dial: Dial) -> None:
+        """Connect to the address of a dial; names are looked up each time."""
+        try:
+            host, port = split_address(dial.address)
+        except IridiumError as error:
+            self._reactor.callLater(0, self.machine.dialler.failed, dial, "silent", str(error))
+            return
+        factory = _DialFactory(self, dial)
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            self._dialling[dial] = self._connect_by_name(host, port, factory)
+        else:
+            connector = self._reactor.connectTCP(host, port, factory, DIAL_TIMEOUT)
+            self._dialling[dial] = connector.stopConnecting
+
+    def _connect_by_name(self, host: str, port: int, factory: _DialFactory) -> Callable[[], None]:
+        # An address needs none of this: 20 ms of imports, and a thread that asks the resolver.
+        from twisted.internet.endpoints import HostnameEndpoint
+
+        connecting = HostnameEndpoint(self._reactor, host, port, DIAL_TIMEOUT).connect(factory)
+        connecting.addCallbacks(lambda protocol: None, lambda failure: self.not_connected(factory.dial, failure))
+        return connecting.cancel
+
+    def dialled(self, dial: Dial) -> bool:
+        """A dial has its connection; whether anybody still wants it."""
+        return self._dialling.pop(dial, None) is not None
+
+    def not_connected(self, dial: Dial, failure: Failure) -> None:
+        """A dial has come to nothing."""
+        if self._dialling.pop(dial, None) is None:
+            return  # hung up meanwhile
+        error = failure.value
+        if isinstance(error, ConnectionRefusedError):
+            self.machine.dialler.failed(dial, "refused", "nothing listens there")
+        elif isinstance(error, DNSLookupError):
+            self.machine.dialler.failed(dial, "silent", "the host name cannot be resolved")
+        elif isinstance(error, TimeoutError):
+            self.machine.dialler.failed(dial, "silent", f"no answer within {DIAL_TIMEOUT:g} seconds")
+        else:
+            if not isinstance(error, ConnectError):
+                self._log.failure("dialling {address} failed", failure, address=dial.address)
+            self.machine.dialler.failed(dial, "silent", str(error))
+
+    def hang_up(self, dial: Dial) -> None:
+        """Stop connecting."""
+        stop = self._dialling.pop(dial, None)
+        if stop is not None:
+            stop()
+
+    def output(self, link: Link) -> None:
+        """A link has something to send: everything of this reactor turn leaves in one write."""
+        if not self._dirty:
+            self._reactor.callLater(0, self._flush)
+        self._dirty[link] = None
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, {}
+        for link in dirty:
+            protocol = self._protocols.get(link)
+            if protocol is not None:
+                protocol.flush()
+
+    def event(self, kind: str, subject: str, detail: str) -> None:
+        """Something happened that people want to know."""
+        self._events.add(kind, subject, detail)
+
+    def text(self, sender: str, text: str) -> None:
+        """A person at another node said something."""
+        self._events.add("text", sender, text)
+        self.texts.show(sender, text)
+
+    def changed(self) -> None:
+        """Save soon."""
+        if self._saving is None:
+            self._saving = self._reactor.callLater(SAVE_AFTER, self._save_later)
+
+    def _save_later(self) -> None:
+        self._saving = None
+        self._save_now()
+
+    def _cancel_save(self) -> None:
+        if self._saving is not None:
+            self._saving.cancel()
+            self._saving = None
+
+    def _save_now(self) -> Deferred[None]:
+        self._cancel_save()
+        records = [] if self.me.left else [r for r in self.machine.table.records() if r.id != self.me.id]
+        return self._save(self.me, records)
+
+    # --- the protocols' side ---
+
+    def has_room(self) -> bool:
+        """Whether another connection may begin a handshake."""
+        return len(self.machine.handshakes) < MOST_HANDSHAKES
+
+    def connected(self, link: Link, protocol: ClusterProtocol) -> None:
+        """A connection has its link."""
+        self._protocols[link] = protocol
+        self.output(link)
+
+    def disconnected(self, link: Link) -> None:
+        """A connection is gone."""
+        self._protocols.pop(link, None)
+        self.machine.link_lost(link)
+
+    def misbehaved(self, link: Link, error: m.MessageError) -> None:
+        """A peer said what it must not: hang up, with one line in the log."""
+        now = self._clock()
+        self._complaints = [when for when in self._complaints if now - when < 10.0]
+        if len(self._complaints) < COMPLAINTS:
+            self._complaints.append(now)
+            self._log.warn(
+                "hung up on {host}: {problem}{more}",
+                host=link.host,
+                problem=str(error),
+                more=f" (and {self._unsaid} others were)" if self._unsaid else "",
+            )
+            self._unsaid = 0
+        else:
+            self._unsaid += 1
+        self.machine.link_lost(link, str(error))
+
+
+class _DialFactory(ClientFactory):
+    """Makes the protocol of one dial."""
+
+    noisy = False
+
+    def __init__(self, mesh: Mesh, dial: Dial) -> None:
+        self._mesh = mesh
+        self.dial = dial
+
+    def buildProtocol(self, addr: IAddress | None) -> ClusterProtocol | None:
+        return ClusterProtocol(self._mesh, self.dial) if self._mesh.dialled(self.dial) else None
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        self._mesh.not_connected(self.dial, reason)
+
+
+class Texts:
+    """Lines from people at other nodes, for whoever follows them."""
+
+    def __init__(self) -> None:
+        self._followers: list[Callable[[str, str], None]] = []
+
+    def follow(self, follower: Callable[[str, str], None]) -> Callable[[], None]:
+        """Call ``follower`` with sender and text, until the returned function is called."""
+        self._followers.append(follower)
+        return lambda: self._followers.remove(follower)
+
+    def show(self, sender: str, text: str) -> None:
+        """Pass a text on."""
+        for follower in list(self._followers):
+            follower(sender, text)
+
+
+def _table(ids: list[str], names: list[str], held: list[list[str] | None]) -> MeshView:
+    rows = []
+    for id, links in zip(ids, held, strict=True):
+        if links is None:
+            rows.append(["self" if other == id else "unknown" for other in ids])
+        else:
+            rows.append(["self" if other == id else "linked" if other in links else "unlinked" for other in ids])
+    return MeshView(names, rows)
+
+
+def _failed(error: IridiumError) -> Deferred[Any]:
+    failed: Deferred[Any] = Deferred()
+    failed.errback(error)
+    return failed
+
+
+def _ignore(failure: Failure, *kinds: type[Exception]) -> None:
+    failure.trap(*kinds)
+
+
+def _fire(result: Deferred[Any], value: Callable[[], Any]) -> None:
+    if not result.called:
+        result.callback(value())
+
+
+def _fail(result: Deferred[Any], error: IridiumError) -> None:
+    if not result.called:
+        result.errback(error)

@@ -1,0 +1,278 @@
+"""What nodes say to each other: one JSON object a line, told apart by its ``type``.
+
+The structs are both vocabulary and schema: a line that decodes has the right types and sizes. ``docs/protocol.md``
+shows them in a conversation. A newer minor version may send fields and types that are not here: they are ignored
+and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Literal
+
+import msgspec
+
+from iridium.errors import IridiumError
+
+VERSION = (1, 0)
+"""Protocol version: another major is refused, another minor understood."""
+
+LONGEST_ALIAS = 64
+"""Bytes of an alias in UTF-8."""
+
+RECORDS_A_LINE = 96
+"""Members in one ``members`` line: at the longest alias and address they stay under 64 KiB."""
+
+MOST_LOST = 16
+"""Links that a hello names as lost: only those of the last moments can matter."""
+
+NodeId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+Alias = Annotated[str, msgspec.Meta(max_length=LONGEST_ALIAS)]
+Address = Annotated[str, msgspec.Meta(max_length=261)]  # a DNS name, a colon, a port
+Incarnation = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]  # exact in every JSON reader
+Token = Annotated[str, msgspec.Meta(max_length=64)]
+ClusterName = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Number = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+Sentence = Annotated[str, msgspec.Meta(max_length=1024)]
+
+
+class MessageError(IridiumError):
+    """A line is not a message: the peer misbehaves, or is no node."""
+
+
+class Message(msgspec.Struct, tag_field="type"):
+    """One line on the wire."""
+
+
+class Hello(Message, tag="hello"):
+    """The dialler's first line: who I am and what I want.
+
+    Attributes:
+        version: "MAJOR.MINOR" of the protocol.
+        cluster: the cluster's name.
+        id, alias, incarnation, address: the dialler; alias "" is none, address "" is not listening.
+        want: "join" asks to be told of all members, "mesh" is a link between two that know of each other.
+        link: a random name for this link.
+        lost: names of recent links to this peer that the dialler no longer holds.
+        nonce: random, for the proof of a secret.
+        auth: what the dialler can prove: "none".
+    """
+
+    version: Token
+    cluster: ClusterName
+    id: NodeId
+    incarnation: Incarnation
+    alias: Alias = ""
+    address: Address = ""
+    want: Literal["join", "mesh"] = "mesh"
+    link: Token = ""
+    lost: Annotated[list[Token], msgspec.Meta(max_length=MOST_LOST)] = []
+    nonce: Token = ""
+    auth: Token = "none"
+
+
+class Challenge(Message, tag="challenge"):
+    """Reserved: the acceptor asks for proof of the cluster's secret."""
+
+    nonce: Token
+
+
+class Proof(Message, tag="proof"):
+    """Reserved: the proof."""
+
+    mac: Token
+
+
+class Welcome(Message, tag="welcome"):
+    """The acceptor's answer: who it is, and at what host it sees the dialler."""
+
+    version: Token
+    cluster: ClusterName
+    id: NodeId
+    incarnation: Incarnation
+    alias: Alias = ""
+    address: Address = ""
+    seen: Address = ""
+    nonce: Token = ""
+    auth: Token = "none"
+
+
+class MemberRecord(msgspec.Struct, frozen=True):
+    """What members tell each other of a member; merged by (incarnation, left over member)."""
+
+    id: NodeId
+    incarnation: Incarnation
+    alias: Alias = ""
+    address: Address = ""
+    left: bool = False
+
+
+class Members(Message, tag="members"):
+    """Members that the sender knows; ``more`` says whether another line of them follows."""
+
+    members: Annotated[list[MemberRecord], msgspec.Meta(max_length=RECORDS_A_LINE)]
+    more: bool = False
+
+
+class Ready(Message, tag="ready"):
+    """The sender holds this link; once both have said so, anything may pass."""
+
+
+class Refuse(Message, tag="refuse"):
+    """No, and why; the connection closes."""
+
+    reason: Token
+    detail: Sentence = ""
+    remedy: Sentence = ""
+
+
+class Ping(Message, tag="ping"):
+    """Are you there?"""
+
+    n: Number
+
+
+class Pong(Message, tag="pong"):
+    """Yes, to the ping with that number."""
+
+    n: Number
+
+
+class Digest(Message, tag="digest"):
+    """A hash of what the sender knows, and how long ago it heard from members that somebody suspects.
+
+    Attributes:
+        hash: of all its member records; "" when it only answers.
+        ages: milliseconds since it heard from a member, by id.
+        asks: the ids of members it suspects and wants ages of.
+    """
+
+    hash: Token = ""
+    ages: dict[NodeId, Number] = {}
+    asks: Annotated[list[NodeId], msgspec.Meta(max_length=1024)] = []
+
+
+class Leave(Message, tag="leave"):
+    """The sender leaves the cluster."""
+
+    incarnation: Incarnation
+
+
+class Left(Message, tag="left"):
+    """Noted: the peer has left."""
+
+    incarnation: Incarnation
+
+
+class Text(Message, tag="text"):
+    """A line from a person to the people at another node; answered with the same number."""
+
+    n: Number
+    text: Annotated[str, msgspec.Meta(max_length=4096)]
+
+
+class Ask(Message, tag="ask"):
+    """A question to a member; ``links``: whom do you hold a ready link to?"""
+
+    n: Number
+    what: Token
+
+
+class Answer(Message, tag="answer"):
+    """The answer to the question or text with that number; ``ids`` for ``links``."""
+
+    n: Number
+    ids: Annotated[list[NodeId], msgspec.Meta(max_length=1024)] = []
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """A line with a type that this version does not know; it is never sent."""
+
+    type: str
+
+
+AnyMessage = (
+    Hello | Challenge | Proof | Welcome | Members | Ready | Refuse | Ping | Pong | Digest
+    | Leave | Left | Text | Ask | Answer
+)  # fmt: skip
+
+HANDSHAKE = (Hello, Challenge, Proof, Welcome, Members, Ready, Refuse)
+"""What may pass before both ends are ready."""
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(AnyMessage)
+_anything = msgspec.json.Decoder(dict[str, object])
+_FIELDS = {kind.__struct_config__.tag: frozenset(kind.__struct_fields__) for kind in AnyMessage.__args__}
+
+
+def encode(*messages: Message) -> bytes:
+    """The lines of messages, each with its newline."""
+    return b"".join([_encoder.encode(message) + b"\n" for message in messages])
+
+
+def decode(line: bytes) -> Message | Unknown:
+    """The message in one line.
+
+    Raises:
+        MessageError: it is none; the error says what is wrong where.
+    """
+    try:
+        message: Message = _decoder.decode(line)
+        return message
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        problem = error
+    try:
+        kind = _anything.decode(line).get("type")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise MessageError(f"not a line of JSON: {problem}") from None
+    if isinstance(kind, str) and kind not in _FIELDS:
+        return Unknown(kind)
+    raise MessageError(f"a bad {kind!r} message: {problem}") from None
+
+
+def decode_lines(lines: bytes) -> Iterable[Message | Unknown]:
+    """The messages in whole lines, decoded together; blank lines are skipped.
+
+    Raises:
+        MessageError: one is none, once the iteration reaches it.
+    """
+    try:
+        messages: list[Message | Unknown] = _decoder.decode_lines(lines)
+        return messages
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _one_by_one(lines)
+
+
+def _one_by_one(lines: bytes) -> Iterator[Message | Unknown]:
+    for line in lines.split(b"\n"):
+        if line.strip():
+            yield decode(line)
+
+
+def unknown_fields(line: bytes) -> int:
+    """How many fields of a line this version does not know, at its top level; 0 where it is no message."""
+    try:
+        fields = _anything.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0  # decoding it as a message will tell what is wrong
+    known = _FIELDS.get(str(fields.get("type")))
+    return 0 if known is None else len(fields.keys() - known - {"type"})
+
+
+def parse_version(text: str) -> tuple[int, int] | None:
+    """The version in a hello or welcome, or None where it is none."""
+    major, dot, minor = text.partition(".")
+    if not (dot and major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit()):
+        return None
+    return int(major), int(minor)
+
+
+def version_text() -> str:
+    """This version as the wire has it."""
+    return f"{VERSION[0]}.{VERSION[1]}"
+
+
+def member_lines(records: list[MemberRecord]) -> list[Members]:
+    """Records as ``members`` messages, the last with ``more`` false; none at all is one empty message."""
+    pieces = [records[i : i + RECORDS_A_LINE] for i in range(0, len(records), RECORDS_A_LINE)] or [[]]
+    return [Members(piece, more=piece is not pieces[-1]) for piece in pieces]

@@ -1,0 +1,107 @@
+"""The cluster port's Twisted side of a link: bytes from the transport to the machine, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IAddress, IPushProducer
+from twisted.internet.protocol import Factory, Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from iridium.cluster.link import Link
+from iridium.cluster.messages import MessageError
+from iridium.cluster.peer import Dial
+
+if TYPE_CHECKING:
+    from iridium.cluster.mesh import Mesh
+
+
+@implementer(IPushProducer)
+class ClusterProtocol(Protocol):
+    """One connection of the mesh.
+
+    Args:
+        mesh: whose it is.
+        dial: what it was dialled for, or None when the peer connected.
+    """
+
+    transport: Any  # ITCPTransport, once connected
+
+    def __init__(self, mesh: Mesh, dial: Dial | None = None) -> None:
+        self._mesh = mesh
+        self._dial = dial
+        self._paused = False
+        self.link: Link | None = None
+
+    def connectionMade(self) -> None:
+        """Make the link, unless nobody wants it any more."""
+        self.transport.setTcpNoDelay(True)
+        self.transport.setTcpKeepAlive(True)
+        host = self.transport.getPeer().host
+        machine = self._mesh.machine
+        self.link = (
+            machine.connection_made(host) if self._dial is None else machine.dialler.connected(self._dial, host)
+        )
+        if self.link is None:
+            self.transport.abortConnection()
+            return
+        self.transport.registerProducer(self, True)
+        self._mesh.connected(self.link, self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Feed the machine; a peer that misbehaves is hung up on."""
+        if self.link is None or self.link.closed:
+            return
+        try:
+            self._mesh.machine.receive(self.link, data)
+        except MessageError as error:
+            self._mesh.misbehaved(self.link, error)
+
+    def flush(self) -> None:
+        """Write what the link has queued, in one piece; close the connection if the link is closed."""
+        link = self.link
+        if link is None or self.transport is None or self._paused:
+            if link is not None and link.closed and self.transport is not None:
+                self.transport.abortConnection()  # the peer does not read: nothing can be told to it
+            return
+        data = link.data_to_send()
+        if data:
+            self.transport.write(data)
+        if link.closed:
+            self.transport.loseConnection()
+
+    def pauseProducing(self) -> None:
+        """The peer does not read; what is said to it waits in the link, which has a limit."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """The peer reads again."""
+        self._paused = False
+        self.flush()
+
+    def stopProducing(self) -> None:
+        """The connection is gone."""
+        self._paused = True
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """Tell the machine, which decides what follows."""
+        if self.link is not None:
+            self._mesh.disconnected(self.link)
+
+
+class ClusterFactory(Factory):
+    """Makes protocols for the peers that connect.
+
+    Args:
+        mesh: whose port it is.
+    """
+
+    noisy = False
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
+
+    def buildProtocol(self, addr: IAddress | None) -> ClusterProtocol | None:
+        """A protocol for a new connection, or None when too many are unfinished."""
+        return ClusterProtocol(self._mesh) if self._mesh.has_room() else None

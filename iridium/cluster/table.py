@@ -1,0 +1,127 @@
+"""Whom a node knows: records, names, and the hash that tells whether two nodes know the same."""
+
+from __future__ import annotations
+
+import hashlib
+
+from iridium.cluster import messages as m
+from iridium.cluster.peer import Me, Peer, Surroundings
+from iridium.cluster.rules import name_holder
+from iridium.cluster.types import Member
+from iridium.errors import CommandError
+
+MOST_MEMBERS = 256
+"""Members of a cluster: at 255 links a node a full mesh still costs each node little."""
+
+MOST_RECORDS = 1024
+"""Members known, those included that are down or left."""
+
+LEAST_PREFIX = 4
+"""Characters of an id that are enough to name a node."""
+
+
+class Table:
+    """The members that a node knows, itself included.
+
+    Args:
+        me: the node.
+        world: is told when the records change.
+    """
+
+    def __init__(self, me: Me, world: Surroundings) -> None:
+        self.me = me
+        self.peers: dict[str, Peer] = {}
+        self._world = world
+        self._hash = ""
+        self._forgotten: dict[str, int] = {}
+
+    def members(self) -> list[Member]:
+        """This node and every other that it knows of, this node first."""
+        me = self.me
+        own = Member(me.id, self.alias_of(me.id), me.address, me.incarnation, "left" if me.left else "up", True)
+        return [own, *(peer.member(self.alias_of(peer.id)) for peer in self.peers.values())]
+
+    def alias_of(self, id: str) -> str:
+        """The alias that a node holds: its own, unless another live node with a smaller id has the same."""
+        peer = self.peers.get(id)
+        alias = peer.record.alias if peer else self.me.alias
+        if not alias:
+            return ""
+        rivals = [p.id for p in self.holders(alias)]
+        if self.me.alias == alias:
+            rivals.append(self.me.id)
+        return alias if not rivals or id not in rivals or name_holder(rivals) == id else ""
+
+    def holders(self, alias: str) -> list[Peer]:
+        """The other live members that were started with an alias."""
+        return [p for p in self.peers.values() if p.record.alias == alias and p.state in ("up", "suspect")]
+
+    def name_of(self, id: str) -> str:
+        """What a person calls a node."""
+        return self.alias_of(id) or id
+
+    def find(self, target: str) -> Peer:
+        """The peer with that id, else that alias, else the only one whose id starts so.
+
+        Raises:
+            CommandError: there is none, or several.
+        """
+        if target in self.peers:
+            return self.peers[target]
+        for peer in self.peers.values():
+            if self.alias_of(peer.id) == target:
+                return peer
+        matching = [p for p in self.peers.values() if p.id.startswith(target)]
+        if len(target) < LEAST_PREFIX or not matching:
+            if target in (self.me.id, self.me.alias):
+                raise CommandError(f"{target} is this node itself")
+            raise CommandError(f"no member is called {target}; !cluster_members lists them")
+        if len(matching) > 1:
+            raise CommandError(f"{len(matching)} ids start with {target}; type more of it")
+        return matching[0]
+
+    def hash(self) -> str:
+        """A hash of all records; equal hashes mean that there is nothing to tell.
+
+        Addresses are left out: each node may see another under a different one, and they only change with the
+        incarnation.
+        """
+        if not self._hash:
+            rows = sorted((r.id, r.incarnation, r.left) for r in self.records())
+            self._hash = hashlib.sha256(repr(rows).encode()).hexdigest()[:32]
+        return self._hash
+
+    def records(self) -> list[m.MemberRecord]:
+        """What this node tells others: itself and all it knows.
+
+        Nodes whose handshake is not over are among them: two that join the same contact at once must hear of each
+        other from it.
+        """
+        return [self.me.record(), *(p.record for p in self.peers.values())]
+
+    def changed(self) -> None:
+        """Note that the records are not what they were."""
+        self._hash = ""
+        self._world.changed()
+
+    def living(self) -> int:
+        """How many other members have not left."""
+        return sum(not p.record.left for p in self.peers.values())
+
+    def forget(self, record: m.MemberRecord) -> None:
+        """Do not take a member back on anybody's word but its own, until it starts anew."""
+        if len(self._forgotten) >= MOST_RECORDS:
+            del self._forgotten[next(iter(self._forgotten))]
+        self._forgotten[record.id] = record.incarnation
+
+    def recall(self, id: str) -> None:
+        """Take a forgotten member back: it said hello itself."""
+        self._forgotten.pop(id, None)
+
+    def is_forgotten(self, record: m.MemberRecord) -> bool:
+        """Whether a record speaks of a life that was forgotten."""
+        return record.incarnation <= self._forgotten.get(record.id, -1)
+
+    def has_room(self, record: m.MemberRecord) -> bool:
+        """Whether a member that is not known yet can be taken."""
+        return len(self.peers) < MOST_RECORDS and (record.left or self.living() < MOST_MEMBERS - 1)

@@ -1,0 +1,190 @@
+"""A node: an identity, a scheduler and a place in the cluster, in one process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from iridium.cluster.identity import NODE_FILE, PEERS_FILE, DataDirectory, NodeState, directory_name
+from iridium.cluster.mesh import Mesh
+from iridium.cluster.messages import MemberRecord
+from iridium.cluster.peer import Me
+from iridium.cluster.refusals import FINAL, RefusedError
+from iridium.cluster.rules import split_address
+from iridium.cluster.table import MOST_RECORDS
+from iridium.cluster.types import Member
+from iridium.errors import CommandError, IridiumError, OptionError
+from iridium.events import EventRing
+from iridium.scheduler import Scheduler
+
+JOIN_AGAIN_FIRST = 0.5
+"""Seconds before a failed ``--join`` is tried again for the first time; doubled each time."""
+
+JOIN_AGAIN_MOST = 30.0
+"""The longest pause between two tries."""
+
+
+class NodeConfig(msgspec.Struct, frozen=True):
+    """What a node is started with; ``iridium.options`` says what each means."""
+
+    node_alias: str = ""
+    server_bind_host: str = "127.0.0.1"
+    server_bind_port: int = 2254
+    bind_host: str = "127.0.0.1"
+    bind_port: int = 2244
+    advertise: str = ""
+    data_root_dir: Path = Path("/var/lib/iridium")
+    programs_dir: Path | None = None
+    cluster: str = "iridium"
+    join: tuple[str, ...] = ()
+    threads: int = 1
+    no_repl: bool = False
+    insecure: bool = False
+
+
+class Node:
+    """One running Iridium VM service.
+
+    Args:
+        reactor: what it runs on.
+        config: what it is started with.
+
+    Attributes:
+        events: what happened here.
+        scheduler: gives its VMs their turns.
+        mesh: its place in the cluster.
+        programs_dir: where remote sessions load programs from.
+        logical_cores: worker threads that its VMs are told of.
+
+    Raises:
+        DataDirectoryError: its data cannot be used, or another node uses it.
+    """
+
+    _log = Logger(namespace="iridium")
+
+    def __init__(self, reactor: Any, config: NodeConfig) -> None:
+        self.reactor = reactor
+        self.config = config
+        self.events = EventRing()
+        self.scheduler = Scheduler(reactor)
+        self.logical_cores = config.threads
+        self._data = DataDirectory(config.data_root_dir / directory_name(config.node_alias))
+        try:
+            state = self._data.load_node()
+            self._known = self._data.load_peers()
+            self.programs_dir = config.programs_dir or self._data.path / "programs"
+            if config.programs_dir is None:
+                self.programs_dir.mkdir(exist_ok=True)
+        except BaseException:
+            self._data.close()
+            raise
+        self.me = Me(state.id, config.node_alias, state.incarnation, config.cluster, state.left)
+        self.mesh = Mesh(reactor, self.me, self.events, self._save)
+        self.texts = self.mesh.texts
+        self._joining: list[Deferred[Any]] = []
+
+    def start(self) -> None:
+        """Look for the members of an earlier life, unless the node left them, and join whom it was told to."""
+        self.mesh.start([] if self.me.left else self._known)
+        for address in self.config.join:
+            self._keep_joining(address, JOIN_AGAIN_FIRST)
+
+    def start_cluster(self, host: str | None = None, port: int | None = None) -> str:
+        """Open the cluster port.
+
+        Args:
+            host: the interface, instead of the configured one.
+            port: the port, instead of the configured one; 0 takes a free one.
+
+        Returns:
+            The address that other nodes are told.
+
+        Raises:
+            CommandError: it is open already.
+            OptionError: it cannot be opened; the text says which option to change.
+        """
+        if self.mesh.listening:
+            raise CommandError(f"this node listens already, at {self.me.address}")
+        config = self.config
+        host = config.server_bind_host if host is None else host
+        port = config.server_bind_port if port is None else port
+        try:
+            address = self.mesh.listen(host, port, config.advertise)
+        except CannotListenError as error:
+            raise port_error("cluster", host, port, "--server-bind-port (-P)", error) from None
+        self._log.info("cluster port on {address}, node {id}", address=address, id=self.me.id)
+        return address
+
+    def stop(self) -> Deferred[Any]:
+        """End everything: programs, links, the data directory's lock.
+
+        Returns:
+            Fires when nothing of the node is left.
+        """
+        for joining in list(self._joining):
+            joining.cancel()
+        self.scheduler.stop()
+        return self.mesh.stop().addBoth(self._closed)
+
+    def _closed(self, result: Any) -> Any:
+        self._data.close()
+        return result
+
+    def _save(self, me: Me, records: list[MemberRecord]) -> Deferred[None]:
+        """Write the node's state and the members it knows, outside the reactor thread: a disk may be slow."""
+        state = NodeState(me.id, me.incarnation, me.left)
+        saving: Deferred[None] = deferToThreadPool(
+            self.reactor, self.reactor.getThreadPool(), self._write, state, records[:MOST_RECORDS]
+        )
+        return saving.addErrback(self._not_saved)
+
+    def _write(self, state: NodeState, records: list[MemberRecord]) -> None:
+        self._data.write(NODE_FILE, state)
+        self._data.write(PEERS_FILE, records)
+
+    def _not_saved(self, failure: Any) -> None:
+        """A full disk costs the memory of who was there, not the node."""
+        failure.trap(IridiumError)
+        self.events.add("not-saved", str(self._data.path), str(failure.value))
+
+    def _keep_joining(self, address: str, pause: float) -> None:
+        """Join, and try again until it works or cannot."""
+        joining: Deferred[Any] = self.mesh.join(*split_address(address))
+        self._joining.append(joining)
+
+        def failed(failure: Any) -> Any:
+            failure.trap(IridiumError)
+            error = failure.value
+            if isinstance(error, RefusedError) and error.reason in FINAL:
+                self.events.add("join-failed", address, f"{error}; this node does not try again")
+                return None
+            self.events.add("join-failed", address, f"{error}; trying again in {pause:g} s")
+            again: Deferred[Any] = deferLater(self.reactor, pause)
+            again.addCallback(lambda _: self._keep_joining(address, min(JOIN_AGAIN_MOST, 2 * pause)))
+            self._joining.append(again)
+            return again
+
+        def joined(members: list[Member]) -> None:
+            self.events.add("joined", address, f"{len(members)} members")
+
+        joining.addCallbacks(joined, failed)
+        joining.addErrback(_cancelled)
+        joining.addBoth(lambda _: self._joining.remove(joining))
+
+
+def _cancelled(failure: Any) -> None:
+    """The node stops, and with it the joining."""
+    failure.trap(CancelledError)
+
+
+def port_error(what: str, host: str, port: int, option: str, error: CannotListenError) -> OptionError:
+    """The one line for a port that cannot be opened."""
+    reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
+    return OptionError(f"the {what} port {host}:{port} cannot be opened ({reason}); choose another with {option}")

@@ -1,0 +1,143 @@
+"""The options of a node: one list, which `twistd iridium` and `iridium repl` both read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from iridium.cluster.identity import check_alias
+from iridium.cluster.rules import is_loopback, split_address
+from iridium.errors import OptionError
+from iridium.node import NodeConfig
+
+MOST_THREADS = 1024
+"""Worker threads that can be asked for: more than any machine that this runs on has cores."""
+
+
+class Option(NamedTuple):
+    """One option.
+
+    Attributes:
+        name: as it is typed, without the dashes.
+        help: one line.
+        short: its letter, or "".
+        default: the value without it; a function of no arguments where it depends on the machine.
+        parse: makes the value from what was typed; raises OptionError.
+        flag: whether it takes no value.
+        many: whether it may be given several times.
+        metavar: what stands for the value in the help.
+    """
+
+    name: str
+    help: str
+    short: str = ""
+    default: Any = None
+    parse: Callable[[str], Any] = str
+    flag: bool = False
+    many: bool = False
+    metavar: str = "VALUE"
+
+
+def _port(name: str) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and int(text) < 65536):
+            raise OptionError(f"--{name} {text!r} is not a port: a number from 0 to 65535, 0 for any free one")
+        return int(text)
+
+    return parse
+
+
+def _address(name: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        try:
+            split_address(text)
+        except OptionError as error:
+            raise OptionError(f"--{name}: {error}") from None
+        return text
+
+    return parse
+
+
+def _threads(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MOST_THREADS):
+        raise OptionError(f"--threads {text!r} is not a number from 1 to {MOST_THREADS}")
+    return int(text)
+
+
+def _cluster(text: str) -> str:
+    if not 0 < len(text) <= 64 or not text.isprintable() or any(c.isspace() for c in text):
+        raise OptionError(f"--cluster {text!r} cannot be a cluster's name: 1 to 64 characters without spaces")
+    return text
+
+
+def default_data_root(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where nodes keep their data: systemd's state directory, /var/lib/iridium, or the user's own."""
+    given = environment.get("STATE_DIRECTORY", "").split(":")[0]
+    if given:
+        return Path(given)
+    system = Path("/var/lib/iridium")
+    nearest = system if system.exists() else system.parent
+    if os.access(nearest, os.W_OK):
+        return system
+    import platformdirs  # 10 ms that a node with a directory of its own need not pay
+
+    return platformdirs.user_state_path("iridium")
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("node-alias", "a name for the node, unique in its cluster", default="", parse=check_alias, metavar="A"),
+    Option("server-bind-host", "interface of the cluster port", "H", "127.0.0.1", metavar="HOST"),
+    Option("server-bind-port", "cluster port", "P", 2254, _port("server-bind-port"), metavar="PORT"),
+    Option("bind-host", "interface of the REPL port", "", "127.0.0.1", metavar="HOST"),
+    Option("bind-port", "REPL port", "p", 2244, _port("bind-port"), metavar="PORT"),
+    Option("advertise", "address to give to other nodes", "", "", _address("advertise"), metavar="HOST:PORT"),
+    Option("data-root-dir", "where nodes keep their data", "", default_data_root, Path, metavar="DIR"),
+    Option("programs-dir", "where the shell loads programs from", "", None, Path, metavar="DIR"),
+    Option("cluster", "the cluster's name", "", "iridium", _cluster, metavar="NAME"),
+    Option("join", "join this member's cluster", "", (), _address("join"), many=True, metavar="HOST:PORT"),
+    Option("threads", "worker threads for programs", "t", 1, _threads, metavar="N"),
+    Option("no-repl", "open no REPL port", flag=True, default=False),
+    Option("insecure", "allow ports on other interfaces than loopback", flag=True, default=False),
+)
+
+
+def configure(given: Mapping[str, Any]) -> NodeConfig:
+    """A node's configuration.
+
+    Args:
+        given: by option name, what was typed: a string, a list of strings, or a flag; options may be missing.
+
+    Raises:
+        OptionError: a value cannot work; the text names the option.
+    """
+    values: dict[str, Any] = {}
+    for option in OPTIONS:
+        typed = given.get(option.name)
+        value: Any
+        if option.flag:
+            value = bool(typed)
+        elif not typed and typed != "":
+            value = option.default() if callable(option.default) else option.default
+        elif option.many:
+            value = tuple(option.parse(one) for one in typed)
+        else:
+            value = option.parse(typed)
+        values[option.name.replace("-", "_")] = value
+    config = NodeConfig(**values)
+    _check_exposure(config)
+    return config
+
+
+def _check_exposure(config: NodeConfig) -> None:
+    """Refuse a port that other machines could reach, unless the person said so: nothing is authenticated yet."""
+    exposed = [("server-bind-host", config.server_bind_host)]
+    if not config.no_repl:
+        exposed.append(("bind-host", config.bind_host))
+    for option, host in exposed:
+        if not is_loopback(host) and not config.insecure:
+            raise OptionError(
+                f"--{option} {host}: whoever reaches that port controls the node; "
+                "listen on 127.0.0.1, or add --insecure if the network is yours alone"
+            )

@@ -1,0 +1,201 @@
+"""Commands about the node and its cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from twisted.internet.defer import Deferred
+
+from iridium.cluster.types import Delivery, Member
+from iridium.errors import CommandError
+from iridium.events import CAPACITY, Event
+from iridium.repl.commands.table import Answer, Command, Done, Result, columns, number, shortened
+
+if TYPE_CHECKING:
+    from iridium.repl.session import Session
+
+T = TypeVar("T")
+
+GROUP = "the node and its cluster"
+
+EVENTS = 20
+"""Events that are listed unless somebody asks for more: a screen."""
+
+
+class Members(Result):
+    """Who is in the cluster."""
+
+    members: list[Member]
+
+    def text(self) -> str:
+        """A table; ``*`` marks this node."""
+        rows = [("", "id", "alias", "address", "state")]
+        rows += [("*" if m.self else "", m.id, m.alias or "-", m.address or "-", m.state) for m in self.members]
+        return columns(rows)
+
+
+class Listening(Result):
+    """Where the cluster port is."""
+
+    address: str
+
+    def text(self) -> str:
+        """A sentence."""
+        return f"the cluster port is {self.address}; other nodes join with: !join_cluster {self.address}"
+
+
+class Deliveries(Result):
+    """Whom a text reached."""
+
+    deliveries: list[Delivery]
+
+    def text(self) -> str:
+        """A line for each member."""
+        lines = [f"{d.member}: {'arrived' if d.arrived else f'not delivered: {d.detail}'}" for d in self.deliveries]
+        return "\n".join(lines) or "there is nobody to tell"
+
+
+class Links(Result):
+    """Who holds a link to whom."""
+
+    names: list[str]
+    rows: list[list[str]]
+
+    _MARKS = {"self": "-", "linked": "x", "unlinked": ".", "unknown": "?"}
+
+    def text(self) -> str:
+        """A table with a column for each member, in the order of the rows."""
+        header = ["", "", *(str(at) for at in range(1, len(self.names) + 1))]
+        rows = [
+            [str(at), name, *(self._MARKS.get(cell, cell) for cell in row)]
+            for at, (name, row) in enumerate(zip(self.names, self.rows, strict=True), 1)
+        ]
+        links = sum(row.count("linked") for row in self.rows)
+        legend = "x: the row's node holds a link to the column's; .: it does not; ?: it did not answer"
+        return f"{columns([header, *rows])}\n{legend}\n{links} ends of links"
+
+
+class Events(Result):
+    """What happened on the node."""
+
+    events: list[Event]
+
+    def text(self) -> str:
+        """A line for each, the oldest first."""
+        if not self.events:
+            return "nothing has happened yet"
+        return columns(
+            (time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(e.time)), e.kind, e.subject, e.detail)
+            for e in self.events
+        )
+
+
+def split_address(words: list[str], least: int = 1) -> tuple[str, int]:
+    """Host and port of ``HOST:PORT``, ``[IPV6]:PORT`` or the two words ``HOST PORT``.
+
+    Args:
+        words: what was typed.
+        least: the least port: 0 where a free one may be asked for.
+
+    Raises:
+        CommandError: it is none of them.
+    """
+    host, colon, port = words[0].rpartition(":") if len(words) == 1 else (words[0], ":", words[1])
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
+        host = host[1:-1]
+    proper = host and len(host) <= 253 and host.isprintable() and not any(c in "[]/@" for c in host)
+    if not colon or not proper or (":" in host and not bracketed and len(words) == 1):
+        raise CommandError(f"{shortened(' '.join(words))} is not HOST:PORT, such as 127.0.0.1:2254")
+    return host, number(port, "the port", least, 65535)
+
+
+def _then(waiting: Deferred[T], make: Callable[[T], Result]) -> Deferred[Result]:
+    return waiting.addCallback(make)  # type: ignore[return-value]  # the same Deferred, with another result
+
+
+def list_members(session: Session, arguments: list[str]) -> Answer:
+    """``!cluster_members``."""
+    return Members(session.node.mesh.members())
+
+
+def start_cluster(session: Session, arguments: list[str]) -> Answer:
+    """``!start_cluster``."""
+    host, port = split_address(arguments, least=0) if arguments else (None, None)
+    return Listening(session.node.start_cluster(host, port))
+
+
+def join_cluster(session: Session, arguments: list[str]) -> Answer:
+    """``!join_cluster``."""
+    return _then(session.node.mesh.join(*split_address(arguments)), Members)
+
+
+def leave_cluster(session: Session, arguments: list[str]) -> Answer:
+    """``!leave_cluster``."""
+    return _then(session.node.mesh.leave(), lambda _: Done("this node has left the cluster"))
+
+
+def tell(session: Session, arguments: list[str]) -> Answer:
+    """``!tell``."""
+    target, text = arguments
+    return _then(session.node.mesh.tell(target, text), Deliveries)
+
+
+def show_mesh(session: Session, arguments: list[str]) -> Answer:
+    """``!mesh``."""
+    return _then(session.node.mesh.view(), lambda view: Links(view.names, view.rows))
+
+
+def forget(session: Session, arguments: list[str]) -> Answer:
+    """``!forget``."""
+    session.node.mesh.forget(arguments[0])
+    return Done(f"{arguments[0]} is forgotten")
+
+
+def show_events(session: Session, arguments: list[str]) -> Answer:
+    """``!events``."""
+    most = number(arguments[0], "how many events", 1, CAPACITY) if arguments else EVENTS
+    return Events(session.node.events.recent(most))
+
+
+COMMANDS = (
+    Command(
+        "!cluster_members", GROUP, "list the nodes of the cluster", list_members, Members, aliases=("!members",)
+    ),
+    Command("!mesh", GROUP, "show which node holds a link to which", show_mesh, Links),
+    Command(
+        "!start_cluster",
+        GROUP,
+        "open the cluster port, so that other nodes can join this one",
+        start_cluster,
+        Listening,
+        "[HOST:PORT]",
+        most=2,
+    ),
+    Command(
+        "!join_cluster",
+        GROUP,
+        "join the cluster of the node whose cluster port that is",
+        join_cluster,
+        Members,
+        "HOST:PORT",
+        least=1,
+        most=2,
+    ),
+    Command("!leave_cluster", GROUP, "leave the cluster", leave_cluster, Done),
+    Command(
+        "!tell",
+        GROUP,
+        "show a text in every session of a node; * is every node",
+        tell,
+        Deliveries,
+        "NODE TEXT",
+        least=2,
+        most=2,
+        rest=True,
+    ),
+    Command("!forget", GROUP, "drop a node that is gone for good", forget, Done, "NODE", least=1, most=1),
+    Command("!events", GROUP, f"show the last N events, {EVENTS} if not said", show_events, Events, "[N]", most=1),
+)

@@ -1,0 +1,72 @@
+"""What a session needs of its node, and nothing more: :class:`iridium.node.Node` gives it, a test's double too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from iridium.cluster.types import Delivery, Member, MeshView
+from iridium.events import EventRing
+from iridium.scheduler import Scheduler
+
+
+class Texts(Protocol):
+    """Where texts from other nodes arrive."""
+
+    def follow(self, follower: Callable[[str, str], None], /) -> Callable[[], None]:
+        """Call ``follower(sender, text)`` with each, until the returned function is called."""
+
+
+class Mesh(Protocol):
+    """The node's place in the cluster."""
+
+    def join(self, host: str, port: int) -> Deferred[list[Member]]:
+        """Join the cluster of the node at that address."""
+
+    def leave(self) -> Deferred[None]:
+        """Leave the cluster."""
+
+    def members(self) -> list[Member]:
+        """Who is in the cluster, as this node sees it."""
+
+    def tell(self, target: str, text: str) -> Deferred[list[Delivery]]:
+        """Send a text to a member, or to all with ``*``."""
+
+    def view(self) -> Deferred[MeshView]:
+        """Who holds a link to whom."""
+
+    def forget(self, target: str) -> None:
+        """Drop a member that is down."""
+
+
+class Node(Protocol):
+    """The node that a session belongs to."""
+
+    reactor: Any
+    logical_cores: int
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Gives VMs their turns."""
+
+    @property
+    def events(self) -> EventRing:
+        """What happened on the node."""
+
+    @property
+    def texts(self) -> Texts:
+        """Texts from other nodes."""
+
+    @property
+    def mesh(self) -> Mesh:
+        """Its place in the cluster."""
+
+    @property
+    def programs_dir(self) -> Path:
+        """Where remote sessions load programs from."""
+
+    def start_cluster(self, host: str | None = None, port: int | None = None) -> str:
+        """Open the cluster port and give its address."""

@@ -1,0 +1,108 @@
+"""`twistd iridium`: the options and the service."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+from twisted.python import usage
+
+from iridium.cluster.rules import join_address
+from iridium.errors import IridiumError
+from iridium.node import Node, NodeConfig, port_error
+from iridium.options import OPTIONS, configure
+
+
+class Options(usage.Options):
+    """The node options for `twistd`, made from the one list of them."""
+
+    optFlags = [[o.name, o.short or None, o.help] for o in OPTIONS if o.flag]
+    optParameters = [
+        [o.name, o.short or None, None, _shown]
+        for o in OPTIONS
+        if not o.flag and not o.many
+        for _shown in [f"{o.help}" + (f" [default: {o.default}]" if o.default and not callable(o.default) else "")]
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.setdefault("join", [])
+
+    def opt_join(self, address: str) -> None:
+        """Join the cluster of the member at HOST:PORT; may be given several times."""
+        self["join"].append(address)
+
+    def postOptions(self) -> None:
+        """Check all values."""
+        try:
+            self.config = configure(self)
+        except IridiumError as error:
+            raise usage.UsageError(str(error)) from None
+
+
+class NodeService(Service):
+    """A node with its ports, as a Twisted service.
+
+    Args:
+        config: what the node is started with.
+        reactor: what it runs on; by default the one that twistd runs.
+    """
+
+    _log = Logger(namespace="iridium")
+
+    def __init__(self, config: NodeConfig, reactor: Any = None) -> None:
+        self._config = config
+        self._reactor = reactor
+        self.node: Node | None = None
+        self._repl: Any = None
+
+    def startService(self) -> None:
+        """Open the data directory and the ports; end the process with one line when that cannot be."""
+        super().startService()  # type: ignore[no-untyped-call]
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = reactor
+        try:
+            self._start()
+        except IridiumError as error:
+            self._log.critical("iridium: {problem}", problem=str(error))
+            print(f"iridium: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
+
+    def _start(self) -> None:
+        config = self._config
+        if config.insecure:
+            self._log.warn("--insecure: whoever reaches the ports of this node controls it")
+        node = self.node = Node(self._reactor, config)
+        node.start_cluster()
+        if not config.no_repl:
+            self._listen(node)
+        node.start()
+
+    def _listen(self, node: Node) -> None:
+        from iridium.repl.telnet import ReplFactory
+
+        host, port = self._config.bind_host, self._config.bind_port
+        try:
+            self._repl = self._reactor.listenTCP(port, ReplFactory(node), interface=host)
+        except CannotListenError as error:
+            raise port_error("REPL", host, port, "--bind-port (-p)", error) from None
+        self._log.info("REPL port on {address}", address=join_address(host, self._repl.getHost().port))
+
+    def stopService(self) -> Deferred[Any]:
+        """Close the ports and end the node."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._repl is not None:
+            self._repl.stopListening()
+            self._repl.factory.stop()
+        return self.node.stop() if self.node is not None else Deferred()
+
+
+def makeService(options: Options) -> NodeService:
+    """The service that `twistd iridium` runs."""
+    return NodeService(options.config)
