@@ -96,10 +96,14 @@ class Admission:
         return None
 
     def _judge(self, peer: Peer, hello: m.Hello, old_is_gone: bool) -> Verdict:
+        link = peer.link
+        known = peer.record.incarnation
+        if link is not None and hello.incarnation >= known:
+            known = link.incarnation  # others may have told of the new life while the link is still the old one's
         verdict = judge_hello(
             incarnation=hello.incarnation,
-            known=peer.record.incarnation,
-            held=peer.link.id if peer.link else None,
+            known=known,
+            held=link.id if link else None,
             held_open=peer.open_link is not None,
             lost=hello.lost,
             dialling=peer.dial is not None and peer.dial.link is not None,

@@ -73,13 +73,14 @@ class Link:
         state: how far the conversation is.
         heard: when the last byte came.
         began: when the connection was made.
+        incarnation: the life of the peer that holds the other end, once it said so.
         ignored: unknown fields and messages of a newer minor version.
         owner: whatever membership keeps with the link.
     """
 
     __slots__ = (
-        "_buffer", "_newer", "_on_output", "_outgoing", "began", "heard", "host", "id", "ignored", "owner",
-        "queued", "role", "state",
+        "_buffer", "_newer", "_on_output", "_outgoing", "began", "heard", "host", "id", "ignored", "incarnation",
+        "owner", "queued", "role", "state",
     )  # fmt: skip
 
     def __init__(self, role: Role, host: str, now: float, on_output: Callable[[Link], None], id: str = "") -> None:
@@ -89,6 +90,7 @@ class Link:
         self.state = State.EXPECT_WELCOME if role is Role.DIALLER else State.EXPECT_HELLO
         self.began = self.heard = now
         self.ignored = 0
+        self.incarnation = 0
         self.queued = 0
         self.owner: object = None
         self._on_output = on_output
@@ -134,8 +136,6 @@ class Link:
             if not lines:
                 return
             self._buffer = self._buffer[end:]
-            if self._newer:
-                self.ignored += sum(m.unknown_fields(line) for line in lines.split(b"\n") if line.strip())
             for message in m.decode_lines(lines):
                 if isinstance(message, Unknown):
                     self.ignored += 1
@@ -144,6 +144,8 @@ class Link:
                 yield message
                 if self.closed:
                     return
+            if self._newer:
+                self.ignored += sum(m.unknown_fields(line) for line in lines.split(b"\n") if line.strip())
 
     def _advance(self, message: Message) -> None:
         following = TRANSITIONS[self.role, self.state].get(type(message))
@@ -152,6 +154,7 @@ class Link:
             raise MessageError(f"a {kind!r} message while {self.state.value}")
         self.state = following
         if isinstance(message, m.Hello | m.Welcome):
+            self.incarnation = message.incarnation
             version = m.parse_version(message.version)
             self._newer = version is not None and version > m.VERSION
 

@@ -37,6 +37,9 @@ DEATH = 5.0
 DIGEST_EVERY = 2.0
 """Seconds between two rounds of telling hashes."""
 
+NEWS = 0.5
+"""Seconds until a round when something changed, so that a mesh which forms talks once, not at each step."""
+
 DIGEST_TO = 3
 """Members that a round goes to: news reaches a hundred nodes in a handful of rounds."""
 
@@ -63,11 +66,11 @@ class Liveness:
 
     def heard(self, peer: Peer, when: float) -> None:
         """Something shows that a peer was alive at a time."""
-        if when <= peer.heard and peer.alive == "up":
+        if when <= peer.heard:
             return
-        peer.heard = max(peer.heard, when)
+        peer.heard = when
         peer.pinged = None
-        if peer.alive != "up" and (peer.gone is None or when > peer.gone):
+        if peer.alive != "up" and self._membership.clock() - when < SUSPICION:
             self._become(peer, "up")
 
     def linked(self, peer: Peer) -> None:
@@ -75,6 +78,10 @@ class Liveness:
         peer.heard = self._membership.clock()
         peer.pinged = None
         self._become(peer, "up")
+
+    def news(self) -> None:
+        """The records changed: do not wait for the next round to tell."""
+        self._next_digest = min(self._next_digest, self._membership.clock() + NEWS)
 
     def unreachable(self, peer: Peer, outcome: Outcome, detail: str) -> None:
         """A dial failed: a refused connection means that the process is gone, silence that something is."""

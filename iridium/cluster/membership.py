@@ -25,6 +25,9 @@ from iridium.cluster.rules import is_newer, name_holder
 from iridium.cluster.table import Table
 from iridium.errors import CommandError
 
+STABLE = 1.0
+"""Seconds that a link has held before its loss is an accident, and redialled at once."""
+
 
 class Membership:
     """The mesh as one node sees it.
@@ -128,7 +131,7 @@ class Membership:
                 self._opened(link)
             elif isinstance(message, m.Members):
                 for record in message.members:
-                    self.merge(record)
+                    self.merge(record, link)
             else:
                 self._talk(link, message)
         if isinstance(link.owner, Peer) and link.open:
@@ -143,7 +146,7 @@ class Membership:
         if isinstance(owner, Dial) and owner.link is link:
             self.dialler.failed(owner, "closed", detail)
         elif isinstance(owner, Peer) and owner.link is link:
-            self._unlink(owner, redial_at_once=was_open and self.clock() - link.began > 1.0)
+            self._unlink(owner, held_for=self.clock() - link.began if was_open else 0.0)
         self.dialler.broken(link, detail)  # it may have had its welcome, but no ready
         for peer in self.table.peers.values():
             if peer.held is link:
@@ -157,16 +160,17 @@ class Membership:
             link.close()
             self.questions.lost(link)
 
-    def _unlink(self, peer: Peer, *, redial_at_once: bool) -> None:
+    def _unlink(self, peer: Peer, held_for: float) -> None:
         link, peer.link = peer.link, None
         assert link is not None
         peer.lost.append(link.id)
         self.questions.lost(link)
         if peer.newcomer:  # it said hello and nothing more: nobody to remember
             self.drop(peer)
-        elif redial_at_once:
+        elif held_for > STABLE or not peer.failures:
+            peer.failures = int(held_for <= STABLE)
             self.dialler.want(peer)
-        else:  # it never held for long, so something is wrong: do not run in circles
+        else:  # it does not hold for long, so something is wrong: do not run in circles
             self.dialler.later(peer)
         self.dialler.settled(peer.id)
 
@@ -225,10 +229,10 @@ class Membership:
         peer = link.owner
         assert isinstance(peer, Peer)
         peer.newcomer = False
-        peer.failures = 0
         peer.next_dial = None
         self.table.changed()
         self.liveness.linked(peer)
+        self.liveness.news()
         self._name_conflict(peer)
         self.dialler.reached(link)
 
@@ -242,8 +246,13 @@ class Membership:
             )
             self.world.event("name-conflict", alias, detail)
 
-    def merge(self, record: m.MemberRecord) -> None:
-        """Take what another member says of a member; dial it if it is news."""
+    def merge(self, record: m.MemberRecord, link: Link | None = None) -> None:
+        """Take what a member says of a member; dial it if it is news.
+
+        Args:
+            record: what is said.
+            link: who says it.
+        """
         if record.id == self.me.id:
             self._refute(record)
             return
@@ -259,6 +268,7 @@ class Membership:
                 return
             peer = self.table.peers[record.id] = Peer(record, self.clock())
             self.table.changed()
+            self.liveness.news()
         elif is_newer(record, peer.record):
             self.renew(peer, record)
         else:
@@ -267,6 +277,10 @@ class Membership:
             self.liveness.left(peer, record.incarnation)
         else:
             peer.failures = 0
+            if peer.link is not None and peer.link is link:
+                link.incarnation = record.incarnation  # it speaks of itself
+            elif peer.link is not None and peer.link.incarnation < record.incarnation:
+                self.cut(peer)  # that life is over, whether or not its connection knows
             self.dialler.want(peer)
 
     def _refute(self, record: m.MemberRecord) -> None:
@@ -274,6 +288,9 @@ class Membership:
         if not self.me.left and is_newer(record, self.me.record()):
             self.me.incarnation = record.incarnation + 1
             self.table.changed()
+            for peer in self.table.peers.values():
+                if peer.open_link:
+                    peer.open_link.send(m.Members([self.me.record()]))
 
     def _talk(self, link: Link, message: m.Message) -> None:
         peer = link.owner
