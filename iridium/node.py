@@ -17,7 +17,7 @@ from iridium.cluster.mesh import Mesh
 from iridium.cluster.messages import MemberRecord
 from iridium.cluster.peer import Me
 from iridium.cluster.refusals import FINAL, RefusedError
-from iridium.cluster.rules import split_address
+from iridium.cluster.rules import is_loopback, split_address
 from iridium.cluster.table import MOST_RECORDS
 from iridium.cluster.types import Member
 from iridium.errors import CommandError, IridiumError, OptionError
@@ -115,6 +115,7 @@ class Node:
         config = self.config
         host = config.server_bind_host if host is None else host
         port = config.server_bind_port if port is None else port
+        check_exposure("server-bind-host", host, config.insecure)
         try:
             address = self.mesh.listen(host, port, config.advertise)
         except CannotListenError as error:
@@ -182,6 +183,19 @@ class Node:
 def _cancelled(failure: Any) -> None:
     """The node stops, and with it the joining."""
     failure.trap(CancelledError)
+
+
+def check_exposure(option: str, host: str, insecure: bool) -> None:
+    """Refuse a port that other machines could reach, unless the person said so: nothing is authenticated yet.
+
+    Raises:
+        OptionError: the host is no loopback address, and ``--insecure`` was not given.
+    """
+    if not is_loopback(host) and not insecure:
+        raise OptionError(
+            f"--{option} {host}: whoever reaches that port controls the node; "
+            "listen on 127.0.0.1, or start it with --insecure if the network is yours alone"
+        )
 
 
 def port_error(what: str, host: str, port: int, option: str, error: CannotListenError) -> OptionError:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from iridium.cluster.identity import check_alias
-from iridium.cluster.rules import is_loopback, split_address
+from iridium.cluster.rules import split_address
 from iridium.errors import OptionError
-from iridium.node import NodeConfig
+from iridium.node import NodeConfig, check_exposure
 
 MOST_THREADS = 1024
 """Worker threads that can be asked for: more than any machine that this runs on has cores."""
@@ -126,18 +126,7 @@ def configure(given: Mapping[str, Any]) -> NodeConfig:
             value = option.parse(typed)
         values[option.name.replace("-", "_")] = value
     config = NodeConfig(**values)
-    _check_exposure(config)
-    return config
-
-
-def _check_exposure(config: NodeConfig) -> None:
-    """Refuse a port that other machines could reach, unless the person said so: nothing is authenticated yet."""
-    exposed = [("server-bind-host", config.server_bind_host)]
+    check_exposure("server-bind-host", config.server_bind_host, config.insecure)
     if not config.no_repl:
-        exposed.append(("bind-host", config.bind_host))
-    for option, host in exposed:
-        if not is_loopback(host) and not config.insecure:
-            raise OptionError(
-                f"--{option} {host}: whoever reaches that port controls the node; "
-                "listen on 127.0.0.1, or add --insecure if the network is yours alone"
-            )
+        check_exposure("bind-host", config.bind_host, config.insecure)
+    return config

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_vm_instructions import ENGINES, NOP, START, snapshot
 
 from iridium.image import HEADER, Image
 from iridium.isa import INSTRUCTIONS, WORD
 from iridium.vm import VM, Limits, Program, Stop
 from iridium.vm.record import Waiting
+from tests.test_vm_instructions import ENGINES, NOP, START, snapshot
 
 E = {row.name: row.encode for row in INSTRUCTIONS}
 READ_ONLY = b"text\n\0\xff\0" + bytes(range(1, 57))

@@ -8,7 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_vm_instructions import (
+
+from iridium.image import HEADER, Image, LineTable
+from iridium.isa import BY_NAME, BY_OPCODE, INSTRUCTIONS, REGISTERS, WORD, Fault
+from iridium.vm import VM, Limits, Program, Stop
+from iridium.vm.machine import HEAP_LIMIT, HEAP_START, STACK_WORDS
+from iridium.vm.output import Tag
+from tests.test_vm_instructions import (
     END,
     ENGINES,
     FAR,
@@ -21,12 +27,6 @@ from test_vm_instructions import (
     machine,
     snapshot,
 )
-
-from iridium.image import HEADER, Image, LineTable
-from iridium.isa import BY_NAME, BY_OPCODE, INSTRUCTIONS, REGISTERS, WORD, Fault
-from iridium.vm import VM, Limits, Program, Stop
-from iridium.vm.machine import HEAP_LIMIT, HEAP_START, STACK_WORDS
-from iridium.vm.output import Tag
 
 LINE = 3
 """The instruction of a case is the third of its program."""

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_vm_instructions import ENGINES, NOP, START, snapshot
 
 from iridium.image import Image
 from iridium.isa import INSTRUCTIONS, WORD, Fault
 from iridium.vm import VM, Program, Stop
 from iridium.vm.output import CAPACITY, LONGEST_STRING, OutputRing, Tag, is_character, read_string
+from tests.test_vm_instructions import ENGINES, NOP, START, snapshot
 
 E = {row.name: row.encode for row in INSTRUCTIONS}
 

@@ -7,9 +7,10 @@ after another, :func:`disassemble` writes a listing that assembles back to the s
 
 from __future__ import annotations
 
-from iridium.assembler.assemble import Program, assemble, assemble_program
+from iridium.assembler.assemble import assemble, assemble_program
 from iridium.assembler.disassemble import disassemble, format_instruction
 from iridium.assembler.interactive import RESERVE, Fragment, Interactive
+from iridium.assembler.layout import Program
 from iridium.assembler.symbols import Symbol
 from iridium.assembler.syntax import MAX_NAME, MAX_SOURCE, decode_source
 

@@ -7,20 +7,19 @@ are. Then the sizes of all parts are known, and so is every address: :mod:`iridi
 from __future__ import annotations
 
 import re
-from functools import partial
 
 from iridium.assembler.directives import (
     CODE_SECTION,
     DATA_SECTION,
-    FILE,
     LINE_NUMBER,
     SETTINGS,
     VERSION,
-    meant_instead,
+    stands_alone,
+    unknown_statement,
 )
 from iridium.assembler.encode import (
     DATA_DIRECTIVES,
-    POOL_ENTRY,
+    ROWS,
     WORD_DIRECTIVE,
     Reference,
     encode_data,
@@ -30,7 +29,7 @@ from iridium.assembler.encode import (
     row_named,
 )
 from iridium.assembler.findings import Findings, Mistake, shown
-from iridium.assembler.layout import Draft, Label, Program, lay_out
+from iridium.assembler.layout import Draft, Program, Setting, lay_out
 from iridium.assembler.operands import U32_HIGH, OperandError, integer, string
 from iridium.assembler.symbols import CODE, DATA, definition_flaw
 from iridium.assembler.syntax import LINE, spans, split_lines, split_statement, take_apart
@@ -96,7 +95,7 @@ class _Reading:
                 continue
             label, statement = found.groups()
             if label is not None:
-                self._define(label, number, found, statement)
+                self._define(label, number, found)
             if statement is None:
                 continue
             if self._section == CODE:
@@ -120,45 +119,120 @@ class _Reading:
             self.findings.add(number, start + 1, end - start, message, suggestion)
         return found
 
-    def _define(self, name: str, number: int, found: re.Match[str], statement: str | None) -> None:
-        labels = self.draft.labels
-        known = labels.get(name)
+    def _define(self, name: str, number: int, found: re.Match[str]) -> None:
+        known = self.draft.labels.get(name)
         flaw = definition_flaw(name, f" on line {known.line}" if known else None)
         if flaw:
             self.findings.add(number, found.start(1) + 1, len(name), flaw)
-        if known:
-            return
         if self._section is None:
             self._note_too_early(number, found.start(1), found.end(1))
-        # In the wrong section a statement still says what its label is, so that uses of it are judged right.
-        kind = self._section or CODE
-        if statement is not None:
-            directive = split_statement(statement)[0].lower()
-            if directive in DATA_DIRECTIVES:
-                kind = DATA
-            elif directive[0] != "." or directive == WORD_DIRECTIVE:
-                kind = CODE
-        labels[name] = Label(kind, self.draft.data_length if kind == DATA else len(self.draft.words), number)
+        if not known:
+            self.draft.define(name, self._section or CODE, number)
 
     def _note_too_early(self, number: int, start: int, end: int) -> None:
+        # Told once: the statements after it have the same cause.
         if not self._too_early:
             self._too_early = True
             advice = "write .data or .code on a line before it"
             self.findings.add(number, start + 1, end - start, "a statement before any section", advice)
 
     def _statement(self, number: int, found: re.Match[str], statement: str) -> bytes | None:
-        """Take in a statement; or, if it makes one word in any place, give that word for the caller to take."""
+        """Take in a statement; or give its word, if it makes the same one in any place, for the caller to take."""
         name, *operands = split_statement(statement)
         mistakes: list[Mistake] = []
-        row = row_named(name)
+        word = None
+        row = ROWS.get(name) or row_named(name)
         if row is not None:
+            if self._section != CODE:
+                self._misplaced(number, found, row.name, CODE)
             word = self._instruction(number, row, operands, mistakes)
         else:
-            word = None
-            self._directive(number, found, name, operands, mistakes)
-        if row is not None or (name.lower() not in _SECTIONS and name.lower() not in (VERSION, FILE)):
-            self._check_section(number, found, name, mistakes)
+            directive = name.lower()
+            if directive in _SECTIONS:
+                self._enter(number, found, directive, operands, mistakes)
+            elif directive in SETTINGS:
+                self._set(number, found, directive, operands, mistakes)
+            elif directive in DATA_DIRECTIVES:
+                if self._section != DATA:
+                    self._misplaced(number, found, directive, DATA)
+                self.draft.add_data(encode_data(directive, operands, mistakes))
+            elif directive == WORD_DIRECTIVE:
+                if self._section != CODE:
+                    self._misplaced(number, found, directive, CODE)
+                for raw in encode_word(operands, mistakes):
+                    self.draft.add_word(raw, number)
+            else:
+                mistakes.append(unknown_statement(name))
         if mistakes:
             self.findings.add_mistakes(number, spans(found), mistakes)
-            return None
         return word
+
+    def _instruction(
+        self, number: int, row: Instruction, operands: list[str], mistakes: list[Mistake]
+    ) -> bytes | None:
+        encoded = encode_instruction(row, operands, self.draft.constant, mistakes)
+        if isinstance(encoded, Reference):
+            self.draft.refer(encoded, number)
+            return None
+        if len(encoded) == 1 and self._section == CODE:
+            return encoded[0]
+        for word in encoded:
+            self.draft.add_word(word, number)
+        return None
+
+    def _misplaced(self, number: int, found: re.Match[str], name: str, wanted: str) -> None:
+        """Note a statement that is not in the section it belongs into."""
+        start, end = spans(found)[0]
+        if self._section is None:
+            self._note_too_early(number, start, end)
+        else:
+            advice = "write .integer for four bytes of data" if name == WORD_DIRECTIVE else None
+            message = f"{name} belongs into .{wanted}, this is .{self._section}"
+            self.findings.add(number, start + 1, end - start, message, advice)
+        # Its label is what the statement makes it, so that uses of the label are judged right.
+        label = found.group(1)
+        if label is not None and self.draft.labels[label].line == number:
+            self.draft.define(label, wanted, number)
+
+    def _enter(
+        self, number: int, found: re.Match[str], name: str, operands: list[str], mistakes: list[Mistake]
+    ) -> None:
+        self._refuse_label(number, found, name)
+        if operands:
+            mistakes.append(stands_alone(name, operands))
+        first = self._section_lines.setdefault(name, number)
+        if first != number:
+            mistakes.append(Mistake(0, f"there is a {name} section already, on line {first}"))
+        self._section = _SECTIONS[name]
+
+    def _set(
+        self, number: int, found: re.Match[str], name: str, operands: list[str], mistakes: list[Mistake]
+    ) -> None:
+        self._refuse_label(number, found, name)
+        draft = self.draft
+        setting = draft.settings.get(name)
+        if name == LINE_NUMBER:
+            if self._section != CODE:
+                self._misplaced(number, found, name, CODE)
+            value = one_operand(name, operands, mistakes, lambda text: integer(text, 0, U32_HIGH))
+            draft.line_marks.append((len(draft.words), value or 0))
+        elif setting is not None:
+            mistakes.append(Mistake(0, f"there is a {name} already, on line {setting.line}"))
+        elif name == VERSION:
+            draft.version = one_operand(name, operands, mistakes, lambda text: integer(text, 0, 1))
+        else:
+            draft.source_name = one_operand(name, operands, mistakes, _file_name)
+        draft.settings.setdefault(name, Setting(number, *spans(found)[0]))
+
+    def _refuse_label(self, number: int, found: re.Match[str], name: str) -> None:
+        if found.group(1) is not None:
+            start, end = found.span(1)
+            advice = "put the label on a line of its own"
+            self.findings.add(number, start + 1, end - start, f"{name} takes no label", advice)
+
+
+def _file_name(text: str) -> str:
+    try:
+        return string(text).decode()
+    except UnicodeDecodeError:
+        raise OperandError(f"{shown(text)} is not UTF-8") from None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from iridium.assembler.encode import DATA_DIRECTIVES, ROWS, WORD_DIRECTIVE
-from iridium.assembler.findings import nearest
+from collections.abc import Sequence
+from functools import partial
+
+from iridium.assembler.encode import DATA_DIRECTIVES, WORD_DIRECTIVE
+from iridium.assembler.findings import Mistake, nearest, shown
 from iridium.isa import BY_NAME
 
 CODE_SECTION = ".code"
@@ -16,13 +19,20 @@ DIRECTIVES = (CODE_SECTION, DATA_SECTION, *DATA_DIRECTIVES, WORD_DIRECTIVE, *SET
 """Every directive of the language."""
 
 
-def meant_instead(name: str) -> str | None:
-    """What an unknown mnemonic or directive was meant to be, as a question, or None."""
+def unknown_statement(name: str) -> Mistake:
+    """The mistake of a mnemonic or directive that there is not."""
+    what = "directive or section" if name[0] == "." else "instruction"
+    return Mistake(0, f"there is no {what} {shown(name)}", partial(_meant_instead, name))
+
+
+def stands_alone(section: str, operands: Sequence[str]) -> Mistake:
+    """The mistake of a section with operands."""
+    return Mistake(1, f"{section} takes no operands", last=len(operands))
+
+
+def _meant_instead(name: str) -> str | None:
     if name[0] == ".":
-        return nearest(name.lower(), DIRECTIVES)
+        return nearest(name.lower(), DIRECTIVES) or "sections are .data and .code"
     if f".{name.lower()}" in DIRECTIVES:
         return f"did you mean `.{name.lower()}`?"
-    return nearest(name.upper(), BY_NAME) if name.isupper() else nearest(name.lower(), _LOWER)
-
-
-_LOWER = [name for name in ROWS if name.islower()]
+    return nearest(name, BY_NAME if name.isupper() else [known.lower() for known in BY_NAME])

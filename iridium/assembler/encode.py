@@ -7,12 +7,13 @@ A statement is encoded without knowing where anything lies. An instruction that 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from iridium.assembler.findings import Mistake, shown
 from iridium.assembler.operands import (
     I32_HIGH,
     I32_LOW,
+    REGISTER_NUMBERS,
     U32_HIGH,
     OperandError,
     float64,
@@ -61,7 +62,9 @@ class Reference(NamedTuple):
 
     def word(self, value: int) -> bytes:
         """The instruction, once the label's value is known and found to fit."""
-        return self.row.encode(*self.values[: self.operand], value, *self.values[self.operand + 1 :])
+        values = list(self.values)
+        values[self.operand] = value
+        return self.row.encode(*values)
 
     def long_load(self, value: int) -> bytes:
         """LOAD and LUI, for a LOAD whose label has a value of more than 16 bits."""
@@ -80,7 +83,8 @@ def row_named(name: str) -> Instruction | None:
 def form(row: Instruction) -> str:
     """How an instruction is written, as in ``ADDI $a #n``."""
     registers = [kind for kind in row.operands if kind.register]
-    names = iter("r" if len(registers) == 1 else "abc")
+    only = "f" if row.operands and row.operands[0].register == "f64" else "r"
+    names = iter(only if len(registers) == 1 else "abc")
     return " ".join((row.name, *(_form_of(kind, names) for kind in row.operands)))
 
 
@@ -104,13 +108,15 @@ def encode_instruction(
     if len(operands) != len(row.operands):
         mistakes.append(_miscount(row.name, len(row.operands), operands, f"write `{form(row)}`"))
         return []
-    values = []
+    values: list[int] = []
     label = None
     for position, kind in enumerate(row.operands):
         text = operands[position]
         try:
             if kind.register:
-                value = register(text)
+                value = REGISTER_NUMBERS.get(text, -1)
+                if value < 0:
+                    value = register(text)
             elif text[0] == "@" and (kind.label or row is LOAD):
                 value = 0
                 label = position
@@ -121,18 +127,16 @@ def encode_instruction(
                 small = small_integer(pattern)
                 if small is None:
                     row = LOADCF64
-                    value = constant(pattern)
-                    if value > D16.high:
-                        raise OperandError(
-                            f"no room for the constant {shown(text)}: its read-only offset would be {value}, "
-                            f"and {row.name} reaches {D16.high}"
-                        )
+                    value = _in_pool(text, constant(pattern))
                 else:
                     value = small
             else:
-                value = _number(row, kind, text)
+                value = integer(text, kind.low, kind.high)
         except OperandError as error:
-            mistakes.append(Mistake(position + 1, error.message, error.suggestion, error.start, error.end))
+            # Of the wrong sort altogether, it is better told what the instruction looks like.
+            other = "#@'" if kind.register else "$@'"
+            suggestion = f"write `{form(row)}`" if text[0] in other else error.suggestion
+            mistakes.append(Mistake(position + 1, error.message, suggestion, error.start, error.end))
             value = 0
         values.append(value)
     if mistakes:
@@ -145,13 +149,13 @@ def encode_instruction(
     return [row.encode(*values)]
 
 
-def _number(row: Instruction, kind: Kind, text: str) -> int:
-    if text[0] == "@":
-        raise OperandError(f"{row.name} takes a number here, not a label", f"write `{form(row)}`")
-    if text[0] == "$":
-        wanted = f"a {kind.label} label or a number" if kind.label else "a number"
-        raise OperandError(f"{row.name} takes {wanted} here, not a register", f"write `{form(row)}`")
-    return integer(text, kind.low, kind.high)
+def _in_pool(text: str, offset: int) -> int:
+    if offset > D16.high:
+        raise OperandError(
+            f"no room for the constant {shown(text)}: its read-only offset would be {offset}, "
+            f"and {LOADCF64.name} reaches {D16.high}"
+        )
+    return offset
 
 
 def _load_long(destination: int, value: int) -> bytes:
@@ -160,9 +164,7 @@ def _load_long(destination: int, value: int) -> bytes:
 
 def encode_word(operands: Sequence[str], mistakes: list[Mistake]) -> list[bytes]:
     """The words of ``.word``; as :func:`encode_instruction` otherwise."""
-    return _each(
-        WORD_DIRECTIVE, operands, mistakes, lambda text: integer(text, 0, U32_HIGH).to_bytes(4, "little")
-    )
+    return _each(WORD_DIRECTIVE, operands, mistakes, lambda text: integer(text, 0, U32_HIGH).to_bytes(4, "little"))
 
 
 def encode_data(name: str, operands: Sequence[str], mistakes: list[Mistake]) -> bytes:
@@ -181,9 +183,7 @@ def _bytes(operands: Sequence[str], mistakes: list[Mistake]) -> bytes:
             return bytes([_BYTES[text] for text in operands])
     except KeyError:
         pass
-    return b"".join(
-        _each(".byte", operands, mistakes, lambda text: bytes((integer(text, -128, 255) & 0xFF,)))
-    )
+    return b"".join(_each(".byte", operands, mistakes, lambda text: bytes((integer(text, -128, 255) & 0xFF,))))
 
 
 def _integers(operands: Sequence[str], mistakes: list[Mistake]) -> bytes:
@@ -217,9 +217,12 @@ DATA_DIRECTIVES: dict[str, Callable[[Sequence[str], list[Mistake]], bytes]] = {
 """What belongs into ``.data``, and what it puts there."""
 
 
+_Value = TypeVar("_Value")
+
+
 def one_operand(
-    name: str, operands: Sequence[str], mistakes: list[Mistake], read: Callable[[str], bytes]
-) -> bytes | None:
+    name: str, operands: Sequence[str], mistakes: list[Mistake], read: Callable[[str], _Value]
+) -> _Value | None:
     """The value of the only operand of a directive, or None after a mistake.
 
     Args:
@@ -235,8 +238,8 @@ def one_operand(
 
 
 def _each(
-    name: str, operands: Sequence[str], mistakes: list[Mistake], read: Callable[[str], bytes]
-) -> list[bytes]:
+    name: str, operands: Sequence[str], mistakes: list[Mistake], read: Callable[[str], _Value]
+) -> list[_Value]:
     if not operands:
         mistakes.append(Mistake(0, f"{name} needs an operand"))
     values = []
@@ -250,7 +253,7 @@ def _each(
 
 def _miscount(name: str, wanted: int, operands: Sequence[str], suggestion: str | None) -> Mistake:
     count = f"{wanted or 'no'} operand{'' if wanted == 1 else 's'}"
-    message = f"{name} takes {count}, not {len(operands) or 'none'}"
+    message = f"{name} takes {count}; here {'is' if len(operands) == 1 else 'are'} {len(operands) or 'none'}"
     if len(operands) < wanted:
         return Mistake(0, message, suggestion)
     return Mistake(wanted + 1, message, suggestion, last=len(operands))

@@ -17,6 +17,9 @@ Suggestion: TypeAlias = str | Callable[[], str | None] | None
 MOST_CANDIDATES = 500
 """How many names are compared in search of the nearest: each takes about 20 µs, and 20 suggestions are shown."""
 
+ALIKE = 0.65
+"""How like a name must be, by difflib's measure, to be suggested: ``htl`` is like ``hlt``, ``.text`` not like ``.byte``."""
+
 _SHOWN = 40
 """The most characters of a token that a message repeats; the caret shows the rest."""
 
@@ -133,13 +136,15 @@ def nearest(word: str, names: Iterable[str], sigil: str = "") -> str | None:
     import difflib  # Imported by the first mistake: most sources have none, and it takes 3 ms.
 
     folded = word.casefold()
-    alike = []
-    for name in names:
+    candidates = list(names)
+    for name in candidates:
         if name.casefold() == folded:
             return f"did you mean `{sigil}{name}`?"
-        if abs(len(name) - len(word)) <= 2 and (name[:2] == word[:2] or name[-2:] == word[-2:]):
-            alike.append(name)
-    # Without a shared beginning or end, a name is worth comparing only where there are few.
-    few = list(names) if not alike else alike
-    close = difflib.get_close_matches(word, few[:MOST_CANDIDATES], n=1)
+    if len(candidates) > MOST_CANDIDATES:
+        candidates = [
+            name
+            for name in candidates
+            if abs(len(name) - len(word)) <= 2 and (name[:2] == word[:2] or name[-2:] == word[-2:])
+        ]
+    close = difflib.get_close_matches(word, candidates[:MOST_CANDIDATES], n=1, cutoff=ALIKE)
     return f"did you mean `{sigil}{close[0]}`?" if close else None

@@ -24,7 +24,9 @@ _FLOAT = re.compile(
     r"#(?:nan|-?(?:inf|(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:e[+-]?[0-9]++)?))\Z", re.IGNORECASE | re.ASCII
 )
 _REGISTER = re.compile(r"\$0*([0-9]{1,2})\Z", re.ASCII)
-_REGISTERS = {f"${number}": number for number in range(REGISTERS)}
+REGISTER_NUMBERS = {f"${number}": number for number in range(REGISTERS)}
+"""Registers by their usual spelling; :func:`register` knows the others, such as ``$01``."""
+
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|(.))")
 _ESCAPES = {"n": b"\n", "t": b"\t", "\\": b"\\", "'": b"'", "0": b"\0"}
 _F64 = struct.Struct("<d")
@@ -51,7 +53,7 @@ class OperandError(Exception):
 
 def register(text: str) -> int:
     """The number in ``$n``."""
-    number = _REGISTERS.get(text)
+    number = REGISTER_NUMBERS.get(text)
     if number is not None:
         return number
     found = _REGISTER.match(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 from iridium.assembler.encode import LOAD, Reference
@@ -42,24 +43,21 @@ def definition_flaw(name: str, known: str | None) -> str | None:
 
 
 def reference_mistake(
-    reference: Reference, symbols: Mapping[str, Symbol], *, undefined: str | None = None
+    reference: Reference, symbols: Mapping[str, Symbol], *, undefined: str = ""
 ) -> Mistake | None:
     """What is wrong with an instruction's use of a label, or None.
 
     Args:
         reference: the instruction.
         symbols: all labels there are.
-        undefined: what to suggest for a label that is not there and not like any other.
+        undefined: what else to tell of a label that is not there.
     """
     row, _, operand, label = reference
     part = operand + 1
     symbol = symbols.get(label)
     if symbol is None:
-
-        def suggest() -> str | None:
-            return nearest(label, symbols, "@") or undefined
-
-        return Mistake(part, f"there is no label {shown(label)}", suggest)
+        suggestion = partial(nearest, label, symbols, "@")
+        return Mistake(part, f"there is no label {shown(label)}{undefined}", suggestion)
     kind = row.operands[operand]
     if row is LOAD:
         return None

@@ -18,15 +18,13 @@ MAX_NAME = 255
 """The most characters of a label: long enough for names that a compiler makes, short enough to show."""
 
 MAX_SOURCE = 1 << 28
-"""The most characters of a source: 16 for each byte of the largest image, so that the listing of any image fits."""
+"""The most characters of a source: 16 for each byte of the largest image, so that its listing fits."""
 
 _STRING = r"'(?:[^'\\]|\\.)*+'"
 _OPERAND = rf"(?:[\w$#@.+-]++|{_STRING})"
 
 # Possessive quantifiers: no line, however long or wrong, makes it go back.
-LINE = re.compile(
-    rf"[ \t]*+(?:(\w++):[ \t]*+)?+(\.?\w++(?:[ \t]++{_OPERAND})*+)?+[ \t]*+(?:;.*)?+\Z", re.ASCII
-)
+LINE = re.compile(rf"[ \t]*+(?:(\w++):[ \t]*+)?+(\.?\w++(?:[ \t]++{_OPERAND})*+)?+[ \t]*+(?:;.*)?+\Z", re.ASCII)
 """A well-formed line; group 1 is its label, group 2 mnemonic or directive with the operands."""
 
 _TOKEN = re.compile(rf"(?:[\w$#@.+-]++:?|{_STRING})|;.*|[^ \t]", re.ASCII)
@@ -160,7 +158,5 @@ def _flaw(token: re.Match[str], words: int, *, touching: bool) -> Flaw | None:
         return None
     glued = _GLUED.fullmatch(word)
     if glued:
-        return Flaw(
-            start, end, f"{shown(word)} is no instruction", f"write `{glued.group(1)} {glued.group(2)}`"
-        )
+        return Flaw(start, end, f"{shown(word)} is no instruction", f"write `{glued.group(1)} {glued.group(2)}`")
     return Flaw(start, end, f"a line starts with an instruction or a directive, not with {shown(word)}")

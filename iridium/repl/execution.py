@@ -1,8 +1,8 @@
 """One program, or one line of a session, on its way through the scheduler: output as it comes, then how it ended.
 
 Reaching the end of a session's code is a pause and no fault, because the next line goes there. An engine knows no
-such thing: it faults. Running past the last instruction is recognised by pc; whether a jump, a call or a return went
-there is found out by executing it once more with a HLT behind the code.
+such thing: it faults. Running past the last instruction is recognised by pc; whether a jump, a call or a return
+went there is found out by executing it once more with a HLT behind the code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PIECE = 64 * 1024
 _HLT = BY_NAME["HLT"].encode()
 
 Outcome = Literal["end", "halted", "fault", "stopped", "limit", "failed"]
-"""How it ended: at the end of the code, by HLT, by a fault, by somebody, at the limit, or by a bug of the engine."""
+"""How it ended: at the end of the code, by HLT, a fault, somebody, the limit, or a bug of the engine."""
 
 
 class Ending(NamedTuple):

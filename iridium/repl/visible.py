@@ -4,7 +4,9 @@ from __future__ import annotations
 
 
 def _escape(character: str) -> str:
-    return character if character.isprintable() or character == "\t" else character.encode("unicode_escape").decode()
+    return (
+        character if character.isprintable() or character == "\t" else character.encode("unicode_escape").decode()
+    )
 
 
 def visible(text: str) -> str:

@@ -1,12 +1,13 @@
 """The VM and the program of a session.
 
-The program grows line by line. It reserves read-only data, so that code never moves: a kept line stays where it is,
-and so does every label. Nothing in here runs anything.
+The program grows line by line. It reserves read-only data, so that code never moves: a kept line stays where it
+is, and so does every label. Nothing in here runs anything.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -93,7 +94,7 @@ class Workspace:
         return self.vm.program
 
     @property
-    def symbols(self) -> dict[str, Symbol]:
+    def symbols(self) -> Mapping[str, Symbol]:
         """The labels by name."""
         return self._assembler.symbols
 
@@ -119,29 +120,32 @@ class Workspace:
         fragment = self._assembler.assemble(text, line=line)
         program = self.program
         if fragment.code and len(program.code) + len(fragment.code) > MAX_CODE:
-            raise CommandError(f"the program has {MAX_CODE // WORD} instructions, the most; !clear_program empties it")
+            raise CommandError(
+                f"the program has {MAX_CODE // WORD} instructions, the most; !clear_program empties it"
+            )
         if fragment.symbols and len(self.symbols) >= MAX_SYMBOLS:
             raise CommandError(f"the program has {MAX_SYMBOLS} labels, the most; !clear_program empties it")
         at = fragment.read_only_at
         program.read_only[at : at + len(fragment.read_only)] = fragment.read_only
         if fragment.code:
             program.append(fragment.code)
+            self._starts.append(fragment.code_at)
+            self._texts.append(text.strip())
             self.vm.record.pc = fragment.code_at
         return fragment
 
-    def keep(self, fragment: Fragment, text: str) -> None:
+    def keep(self, fragment: Fragment) -> None:
         """Make what :meth:`add` added part of the program."""
         self._assembler.keep(fragment)
-        if fragment.code:
-            self._starts.append(fragment.code_at)
-            self._texts.append(text.strip())
 
     def drop(self, fragment: Fragment) -> None:
         """Take it away again; pc goes to the end of the code."""
         program = self.program
         at = fragment.read_only_at
         program.read_only[at : at + len(fragment.read_only)] = bytes(len(fragment.read_only))
-        program.truncate(fragment.code_at)
+        if fragment.code:
+            program.truncate(fragment.code_at)
+            del self._starts[-1], self._texts[-1]
         self.vm.record.pc = program.end
 
     def load(self, loaded: Loaded) -> None:

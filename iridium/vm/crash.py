@@ -73,9 +73,7 @@ def _jump(vm: VM, row: Instruction, operands: tuple[int, ...]) -> str:
         target = (target + 2**31 & 0xFFFFFFFF) - 2**31  # it wrapped as i32
     else:
         target = operands[0]
-    return (
-        f"goes to {target}; the instructions are every 4 bytes from {vm.program.base} to {vm.program.end - 4}"
-    )
+    return f"goes to {target}; the instructions are every 4 bytes from {vm.program.base} to {vm.program.end - 4}"
 
 
 def _heap(vm: VM, row: Instruction, operands: tuple[int, ...]) -> str:

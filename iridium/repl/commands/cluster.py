@@ -53,7 +53,9 @@ class Deliveries(Result):
 
     def text(self) -> str:
         """A line for each member."""
-        lines = [f"{d.member}: {'arrived' if d.arrived else f'not delivered: {d.detail}'}" for d in self.deliveries]
+        lines = [
+            f"{d.member}: {'arrived' if d.arrived else f'not delivered: {d.detail}'}" for d in self.deliveries
+        ]
         return "\n".join(lines) or "there is nobody to tell"
 
 
@@ -113,7 +115,7 @@ def split_address(words: list[str], least: int = 1) -> tuple[str, int]:
 
 
 def _then(waiting: Deferred[T], make: Callable[[T], Result]) -> Deferred[Result]:
-    return waiting.addCallback(make)  # type: ignore[return-value]  # the same Deferred, with another result
+    return waiting.addCallback(make)
 
 
 def list_members(session: Session, arguments: list[str]) -> Answer:

@@ -1,4 +1,4 @@
-"""What a command is, and how what was typed becomes a call of one. The commands themselves stand beside this file."""
+"""What a command is, and how what was typed becomes a call of one. The commands stand beside this file."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Command(NamedTuple):
         """
         words = text.split(None, self.most - 1) if self.rest else text.split()
         if not self.least <= len(words) <= self.most:
-            raise CommandError(f"type it as: {self.usage}")
+            raise CommandError(f"type it as: {self.usage} (!help lists all commands)")
         return words
 
 

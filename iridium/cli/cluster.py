@@ -1,0 +1,117 @@
+"""``iridium join``, ``members`` and ``leave``: what a running node is told through its shell."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from iridium.cli.status import Failure
+from iridium.cli.streams import Output
+from iridium.cluster.rules import join_address, split_address
+from iridium.errors import ClientError, OptionError
+from iridium.repl.client import call
+
+NODE = "127.0.0.1:2244"
+"""The shell of a node that was started without options."""
+
+FAILED = 1
+"""The exit status when the node refuses, or there is none."""
+
+JOIN_TIMEOUT = 60.0
+"""Seconds that a join may take: a dial and a handshake have five each, and a large mesh is dialled in rounds."""
+
+_node = click.option(
+    "--node",
+    metavar="HOST:PORT",
+    envvar="IRIDIUM_NODE",
+    default=NODE,
+    show_default=True,
+    show_envvar=True,
+    help="The node's REPL port.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def _ask(node: str, command: str, timeout: float = 30.0) -> dict[str, Any]:
+    """What a node's shell answers.
+
+    Raises:
+        Failure: there is no such shell, or it answers with an error: the refusal and its remedy.
+    """
+    try:
+        answer = call(*split_address(node), command, timeout=timeout)
+    except OptionError as error:
+        raise Failure(f"iridium: --node: {error}", FAILED) from None
+    except ClientError as error:
+        raise Failure(f"iridium: {error}", FAILED) from None
+    problem = answer.get("error")
+    if problem is None:
+        return answer
+    remedy = problem.get("remedy")
+    text = str(problem.get("message") or problem.get("kind"))
+    raise Failure(f"iridium: {text}" + (f"\n{remedy}" if remedy and remedy not in text else ""), FAILED)
+
+
+def _show_members(answer: dict[str, Any], as_json: bool) -> None:
+    output = Output()
+    if as_json:
+        output.write(json.dumps({"members": answer["members"]}) + "\n")
+        return
+    rows: list[tuple[str, ...]] = [
+        ("*" if m["self"] else "", m["id"], m["alias"] or "-", m["address"] or "-", m["state"])
+        for m in answer["members"]
+    ]
+    header = ("", "id", "alias", "address", "state")
+    if output.is_terminal:
+        _show_table(header, rows)
+        return
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        output.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
+
+
+def _show_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    from rich.console import Console  # 50 ms that only a person who watches has to wait for
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*map(Text, row), style=None if row[-1] == "up" else "dim")
+    Console().print(table)
+
+
+@click.command()
+@click.argument("address", metavar="HOST:PORT")
+@_node
+@_json
+def join(address: str, node: str, as_json: bool) -> None:
+    """Tell a running node to join the cluster of the node at HOST:PORT, and list the members.
+
+    HOST:PORT is the cluster port (2254 by default) of any member.
+    """
+    try:
+        address = join_address(*split_address(address))
+    except OptionError as error:
+        raise click.UsageError(str(error)) from None
+    _ask(node, f"!join_cluster {address}", JOIN_TIMEOUT)
+    _show_members(_ask(node, "!cluster_members"), as_json)
+
+
+@click.command()
+@_node
+@_json
+def members(node: str, as_json: bool) -> None:
+    """List the members of a running node's cluster; * marks the node itself."""
+    _show_members(_ask(node, "!cluster_members"), as_json)
+
+
+@click.command()
+@_node
+@_json
+def leave(node: str, as_json: bool) -> None:
+    """Tell a running node to leave its cluster. It goes on running, and may join again."""
+    answer = _ask(node, "!leave_cluster")
+    Output().write(json.dumps(answer) + "\n" if as_json else f"{answer.get('message', 'left the cluster')}\n")

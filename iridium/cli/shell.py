@@ -1,0 +1,237 @@
+"""``iridium repl``: the shell on this terminal, with a node of its own.
+
+The prompt runs in the main thread, where Ctrl-C arrives and line editing works; the node's reactor in another.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import queue
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from iridium.cli.status import Failure
+from iridium.cli.streams import Output
+from iridium.errors import IridiumError
+from iridium.options import OPTIONS, configure
+
+PROMPT = ">>> "
+
+LONGEST_LINE = 64 * 1024
+"""Characters of a line, as on the REPL port."""
+
+HISTORY = 1000
+"""Lines of history that are kept between sessions."""
+
+T = TypeVar("T")
+
+
+def _node_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a node."""
+    for option in reversed(OPTIONS):
+        names = [f"--{option.name}", *([f"-{option.short}"] if option.short else [])]
+        decorate = click.option(
+            *names,
+            option.name.replace("-", "_"),
+            is_flag=option.flag,
+            multiple=option.many,
+            help=option.help,
+            **({} if option.flag else {"metavar": option.metavar, "default": None}),
+        )
+        command = decorate(command)
+    return command
+
+
+class Prompt:
+    """The terminal's side of a session: reads lines, waits for each to be done, shows what comes.
+
+    Args:
+        output: where text goes.
+        interactive: whether a person types; only then prompts are shown.
+    """
+
+    def __init__(self, output: Output, interactive: bool) -> None:
+        self._output = output
+        self._interactive = interactive
+        self._typing = False
+        self.closed = threading.Event()
+
+    def write(self, text: str) -> None:
+        """Show text of the session; its prompts are ours to give, except the one that a text from afar repeats."""
+        if text != PROMPT or (self._typing and self._interactive):
+            with contextlib.suppress(BrokenPipeError):
+                self._output.write(text)
+
+    def read(self) -> str | None:
+        """The next line, or None at the end of input; Ctrl-C gives up what was typed."""
+        self._typing = True
+        try:
+            if self._interactive:
+                return input(PROMPT)
+            line = sys.stdin.readline()
+            return line.rstrip("\r\n") if line else None
+        except KeyboardInterrupt:
+            if not self._interactive:
+                raise
+            self.write("\n")
+            return ""
+        except EOFError:
+            self.write("\n")
+            return None
+        except UnicodeDecodeError as error:
+            self.write(f"that line is not UTF-8: {error}\n")
+            return ""
+        finally:
+            self._typing = False
+
+
+class Background:
+    """A reactor in a thread of its own."""
+
+    def __init__(self) -> None:
+        from twisted.internet import reactor
+
+        self.reactor: Any = reactor
+        self._thread = threading.Thread(target=reactor.run, args=(False,), daemon=True, name="reactor")
+        self._thread.start()
+
+    def call(self, function: Callable[[], Any], on_interrupt: Callable[[], Any] | None = None) -> Any:
+        """Call a function in the reactor's thread and wait for its result, also a Deferred's.
+
+        Args:
+            function: what to call.
+            on_interrupt: called there on Ctrl-C, instead of giving up.
+        """
+        from twisted.internet.defer import maybeDeferred
+
+        results: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.reactor.callFromThread(lambda: maybeDeferred(function).addBoth(results.put))
+        while True:
+            try:
+                result = results.get()
+                break
+            except KeyboardInterrupt:
+                if on_interrupt is None:
+                    raise
+                self.reactor.callFromThread(on_interrupt)
+        error = getattr(result, "value", None)
+        if isinstance(error, BaseException):
+            raise error
+        return result
+
+    def stop(self) -> None:
+        """End the reactor."""
+        self.reactor.callFromThread(self.reactor.stop)
+        self._thread.join(5)
+
+
+@click.command()
+@_node_options
+def repl(**given: Any) -> None:
+    """Type assembly and see it run; `!help` lists the commands.
+
+    The shell has a node of its own, which listens once you say `!start_cluster`. Without --node-alias and
+    --data-root-dir the node is nobody in particular: its data is gone when the shell ends.
+    """
+    names = {option.name.replace("-", "_"): option.name for option in OPTIONS}
+    typed = {names[key]: value for key, value in given.items()}
+    with _data_root(typed):
+        try:
+            config = configure(typed)
+        except IridiumError as error:
+            raise Failure(f"iridium: {error}", 2) from None
+        background = Background()
+        try:
+            _converse(background, config)
+        finally:
+            background.stop()
+
+
+@contextlib.contextmanager
+def _data_root(typed: dict[str, Any]) -> Iterator[None]:
+    if typed["data-root-dir"] or typed["node-alias"]:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="iridium-") as directory:
+        typed["data-root-dir"] = directory
+        yield
+
+
+def _converse(background: Background, config: Any) -> None:
+    from iridium.node import Node
+    from iridium.repl.session import Session
+
+    interactive = sys.stdin is not None and sys.stdin.isatty()
+    prompt = Prompt(Output(), interactive)
+
+    def start() -> tuple[Node, Session]:
+        node = Node(background.reactor, config)
+        if config.join:
+            node.start_cluster()
+        node.start()
+        session = Session(node, prompt.write, prompt.closed.set, local=True)
+        session.start()
+        return node, session
+
+    try:
+        node, session = background.call(start)
+    except IridiumError as error:
+        raise Failure(f"iridium: {error}", 1) from None
+    try:
+        if interactive:
+            _edit_lines(session)
+        while not prompt.closed.is_set():
+            line = prompt.read()
+            if line is None:
+                break
+            if len(line) > LONGEST_LINE:
+                prompt.write(f"that line has over {LONGEST_LINE} characters; nothing of it was done\n")
+                continue
+            background.call(lambda line=line: session.submit(line), session.interrupt)  # type: ignore[misc]
+    finally:
+        background.call(lambda: (session.end(), node.stop())[1])
+
+
+def _edit_lines(session: Any) -> None:
+    """History, kept between sessions, and completion of commands, mnemonics and labels."""
+    try:
+        import readline
+    except ImportError:  # a Python built without it still has a prompt
+        return
+    import platformdirs
+
+    from iridium.isa import BY_NAME
+    from iridium.repl.commands import TABLE
+
+    words = [command.name for command in TABLE.commands] + [name.lower() for name in BY_NAME]
+
+    def complete(start: str, state: int) -> str | None:
+        labels = [f"@{name}" for name in session.workspace.symbols]
+        matching = [word for word in (*words, *labels) if word.startswith(start)]
+        return f"{matching[state]} " if state < len(matching) else None
+
+    readline.set_completer_delims(" \t")
+    readline.set_completer(complete)
+    readline.parse_and_bind("tab: complete")
+    readline.set_history_length(HISTORY)
+    file = Path(platformdirs.user_state_path("iridium")) / "history"
+    with contextlib.suppress(OSError):  # no history is no reason for no shell
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+        readline.read_history_file(os.fspath(file))
+        atexit.register(lambda: _save_history(os.fspath(file)))
+
+
+def _save_history(file: str) -> None:
+    import readline
+
+    with contextlib.suppress(OSError):
+        readline.write_history_file(file)

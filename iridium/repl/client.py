@@ -1,0 +1,107 @@
+"""A client of a REPL port that asks one question: for the ``iridium`` command. Only the standard library."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from typing import Any
+
+from iridium.errors import ClientError
+
+GREETING = b"Welcome to Iridium!"
+"""What a session starts with."""
+
+MAX_REPLY = 1024 * 1024
+"""Bytes of an answer: more than any command gives."""
+
+_PROMPT = b">>> "
+_REMEDY = "start a node with `twistd iridium`, or name another with --node HOST:PORT or IRIDIUM_NODE"
+
+
+def call(host: str, port: int, command: str, *, connect_timeout: float = 5, timeout: float = 30) -> dict[str, Any]:
+    """Have a running node do one command of its shell.
+
+    Args:
+        host, port: its REPL port.
+        command: the command line, without ``--json``.
+        connect_timeout: seconds until it must have greeted.
+        timeout: seconds that the command may take.
+
+    Returns:
+        The JSON object that it answers: the command's result, or ``{"error": ...}``.
+
+    Raises:
+        ClientError: nothing listens there, something else does, or it does not answer in time.
+    """
+    where = f"{host}:{port}"
+    try:
+        with socket.create_connection((host, port), connect_timeout) as connection:
+            return _ask(_Reader(connection, where), command, connect_timeout, timeout)
+    except ConnectionRefusedError:
+        raise ClientError(f"nothing listens at {where}; {_REMEDY}") from None
+    except TimeoutError:
+        raise ClientError(f"{where} does not answer in time; {_REMEDY}") from None
+    except socket.gaierror as error:
+        raise ClientError(f"{where}: there is no such host ({error.strerror}); {_REMEDY}") from None
+    except OSError as error:
+        raise ClientError(f"{where} cannot be reached ({error.strerror or error}); {_REMEDY}") from None
+
+
+class _Reader:
+    """Reads a connection line by line, until a deadline.
+
+    Args:
+        connection: the socket.
+        where: its address, for people.
+    """
+
+    def __init__(self, connection: socket.socket, where: str) -> None:
+        self.connection = connection
+        self.where = where
+        self._data = bytearray()
+
+    def line(self, deadline: float) -> bytes:
+        """The next line, without what ends it and without prompts before it.
+
+        Raises:
+            ClientError: the connection ends first, or the line is too long.
+            TimeoutError: it did not come in time.
+        """
+        while (end := self._data.find(b"\n")) < 0:
+            if len(self._data) > MAX_REPLY:
+                raise ClientError(f"{self.where} answers with more than {MAX_REPLY} bytes")
+            # A socket takes a timeout of 0 for "do not block", and a negative one for a mistake.
+            self.connection.settimeout(max(0.001, deadline - time.monotonic()))
+            data = self.connection.recv(65536)
+            if not data:
+                raise ClientError(f"{self.where} closed the connection without an answer; {_REMEDY}")
+            self._data += data
+        line = bytes(self._data[:end]).rstrip(b"\r")
+        del self._data[: end + 1]
+        while line.startswith(_PROMPT):
+            line = line[len(_PROMPT) :]
+        return line
+
+
+def _ask(reader: _Reader, command: str, connect_timeout: float, timeout: float) -> dict[str, Any]:
+    greeting = reader.line(time.monotonic() + connect_timeout)
+    if not greeting.startswith(GREETING):
+        said = greeting[:200].decode(errors="replace")
+        if said.startswith("Iridium "):
+            raise ClientError(f"{reader.where}: {said}")
+        shown = "".join(c if c.isprintable() else "." for c in said[:40])
+        raise ClientError(f"{reader.where} is no Iridium shell: it says {shown!r}; {_REMEDY}")
+    deadline = time.monotonic() + timeout
+    reader.connection.settimeout(timeout)
+    reader.connection.sendall(f"{command} --json\n".encode())
+    # Texts from other nodes may come in between; the answer alone is an object.
+    while not (line := reader.line(deadline)).startswith(b"{"):
+        pass
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        raise ClientError(f"{reader.where} answers with what is no JSON") from None
+    if not isinstance(answer, dict):
+        raise ClientError(f"{reader.where} answers with what is no JSON object")
+    return answer

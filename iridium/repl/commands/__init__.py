@@ -1,0 +1,9 @@
+"""What a session understands besides assembly: one table, and the commands in it by subject."""
+
+from __future__ import annotations
+
+from iridium.repl.commands import cluster, general, machine, program, running
+from iridium.repl.commands.table import Table
+
+TABLE = Table([*general.COMMANDS, *program.COMMANDS, *running.COMMANDS, *machine.COMMANDS, *cluster.COMMANDS])
+"""Every command, in the order of ``!help``."""

@@ -1,0 +1,322 @@
+"""The REPL port: sessions over telnet, or over ``nc``, and the limits of a port that strangers reach."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.conch import telnet
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IPushProducer, ITCPTransport
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from iridium.repl.abuse import AbuseLog
+from iridium.repl.iac import ReplTransport
+from iridium.repl.intake import Intake
+from iridium.repl.lines import BadLineError, LineReader
+from iridium.repl.services import Node
+from iridium.repl.session import Session
+
+MAX_SESSIONS = 200
+"""Sessions at once: each has a VM with up to 64 MiB of heap, and nobody watches more."""
+
+FIRST_LINE = 60.0
+"""Seconds until the first line: a person has typed one by then, a port scanner never does."""
+
+IDLE = 3600.0
+"""Seconds without a line. A session whose program runs is not idle, unless its peer does not read."""
+
+LINGER = 60.0
+"""Seconds that all the rest may take after the end of the input, when nobody can type ``!stop`` any more."""
+
+FLUSH = 10.0
+"""Seconds that a connection may take to send the rest of its output once it is closed from this end."""
+
+MAX_REPLIES = 4096
+"""Bytes of answers to telnet commands while the peer does not read; one that wants more wants to fill memory."""
+
+_CTRL_C = re.compile(b"\x03+")
+"""What Ctrl-C sends where the terminal does not turn it into a telnet command."""
+
+_HTTP = re.compile(r"HTTP/1\.\S\s*\Z")
+
+
+@implementer(IPushProducer)
+class ReplProtocol(telnet.TelnetProtocol):
+    """One connection to the REPL port.
+
+    Args:
+        factory: the port.
+
+    Attributes:
+        peer: its address, for the log.
+        session: the session.
+    """
+
+    transport: Any
+
+    def __init__(self, factory: ReplFactory) -> None:
+        self.factory = factory
+        self.peer = "somebody"
+        self._clock = factory.clock
+        self._reader = LineReader()
+        self.session = Session(factory.node, self._write, self._close, on_idle=self._done)
+        self._intake = Intake(self.session, self._clock, self._read)
+        self._timer: Any = None
+        self._linger: Any = None
+        self._spoke = False
+        self._active = self._clock.seconds()
+        self._paused = False
+        self._replies = 0
+        self._input_ended = False
+        self._closing = False
+
+    def connectionMade(self) -> None:
+        """Greet, or refuse for want of room."""
+        tcp = self._tcp = self.transport.transport
+        peer = self.transport.getPeer()
+        if isinstance(peer, (IPv4Address, IPv6Address)):
+            self.peer = f"{peer.host}:{peer.port}"
+        if ITCPTransport.providedBy(tcp):
+            _configure(tcp)
+        tcp.registerProducer(self, True)
+        if not self.factory.admit(self):
+            self._write("Iridium has no room for another session; try again later\n")
+            self._close()
+            return
+        self._timer = self._clock.callLater(FIRST_LINE, self._check_idle)
+        self.session.start()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Let go of everything."""
+        self._closing = True
+        for call in (self._timer, self._linger):
+            if call is not None and call.active():
+                call.cancel()
+        self._intake.stop()
+        self.session.end()
+        self.factory.released(self)
+
+    # Bytes in.
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take text, from which the telnet commands are removed."""
+        first, *rest = _CTRL_C.split(data)
+        self._take(self._reader.feed(first))
+        for piece in rest:
+            self._interrupt()
+            self._take(self._reader.feed(piece))
+
+    def unhandledCommand(self, command: bytes, argument: bytes | None) -> None:
+        """Take a telnet command."""
+        if command in (telnet.IP, telnet.BRK):
+            self._interrupt()
+        elif command == telnet.AYT:
+            answer = "[Iridium: yes]\n"
+            if self._may_reply(len(answer)):
+                self._write(answer)
+
+    def enableLocal(self, option: bytes) -> bool:
+        """Refuse an option of this end; the answer goes out by itself."""
+        self._may_reply(3)
+        return False
+
+    def enableRemote(self, option: bytes) -> bool:
+        """Refuse an option of the other end."""
+        self._may_reply(3)
+        return False
+
+    def inputEnded(self) -> None:
+        """The peer sends no more: end the session once everything is done."""
+        if self._closing or self._input_ended:
+            return
+        self._take(self._reader.finish())
+        self._input_ended = True
+        self._linger = self._clock.callLater(
+            LINGER, self.end, f"stopped, because the input ended {LINGER:.0f} s ago"
+        )
+        self._done()
+
+    def _interrupt(self) -> None:
+        self._reader.interrupt()
+        self.session.interrupt()
+
+    def _may_reply(self, size: int) -> bool:
+        """Whether the peer may have an answer that it does not wait for; if not, it is thrown out."""
+        self._replies = self._replies + size if self._paused else 0
+        if self._replies > MAX_REPLIES:
+            self.abuse("telnet commands without reading the answers")
+            self._abort()
+        return not self._closing
+
+    def _take(self, lines: Iterable[str | BadLineError]) -> None:
+        for line in lines:
+            if self._closing:
+                return
+            if not self._spoke:
+                self._spoke = True
+                self.factory.spoke(self)
+                if isinstance(line, str) and _HTTP.search(line):
+                    self.abuse("an HTTP request")
+                    self._close()
+                    return
+            self._active = self._clock.seconds()
+            if isinstance(line, BadLineError):
+                self.abuse(f"a line that is {line.kind}")
+            self._intake.add(line)
+        self._intake.feed()
+
+    def _read(self, go: bool) -> None:
+        """Read from the peer, or do not."""
+        if not self._closing and not self._input_ended:
+            (self._tcp.resumeProducing if go else self._tcp.pauseProducing)()
+
+    def _done(self) -> None:
+        """The session can take a line."""
+        self._active = self._clock.seconds()
+        self._intake.feed()
+        if self._input_ended and self._intake.empty and not self.session.busy:
+            self._close()
+
+    # Output, and whether the peer reads it.
+
+    def _write(self, text: str) -> None:
+        self.transport.write(text.encode())
+
+    def pauseProducing(self) -> None:
+        """The peer does not read what it has."""
+        self._paused = True
+        self._intake.pause()
+        self.session.pause_output()
+
+    def resumeProducing(self) -> None:
+        """It does again."""
+        self._paused = False
+        # First the lines: a program that prints without end would pause the output again at once.
+        self._intake.resume()
+        self.session.resume_output()
+
+    def stopProducing(self) -> None:
+        """The connection is about to be lost."""
+
+    # The end.
+
+    def _check_idle(self) -> None:
+        self._timer = None
+        if not self._spoke:
+            self.abuse(f"no line in {FIRST_LINE:.0f} s")
+            self.end(f"no line came in {FIRST_LINE:.0f} s")
+            return
+        if self.session.busy and not self._paused:
+            self._active = self._clock.seconds()
+        rest = self._active + IDLE - self._clock.seconds()
+        if rest <= 0:
+            self.end(f"no line came for {IDLE / 60:.0f} minutes")
+        else:
+            self._timer = self._clock.callLater(rest, self._check_idle)
+
+    def end(self, reason: str) -> None:
+        """Say why and close."""
+        if self._closing:
+            return
+        if self._paused:
+            self._abort()
+        else:
+            self._write(f"\n{reason}; the session is closed\n")
+            self._close()
+
+    def abuse(self, kind: str) -> None:
+        """Log what nobody does who means well."""
+        self.factory.log.warn(kind, self.peer)
+
+    def _close(self) -> None:
+        """Send what there is and close; the rest happens when the connection is lost."""
+        if self._closing:
+            return
+        self._closing = True
+        self._intake.stop()
+        self.session.end()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._clock.callLater(FLUSH, self._tcp.abortConnection)
+        # A connection with a producer waits for it before it closes.
+        self._tcp.unregisterProducer()
+        self._tcp.loseConnection()
+
+    def _abort(self) -> None:
+        self._closing = True
+        self._intake.stop()
+        self.session.end()
+        self._tcp.abortConnection()
+
+
+def _configure(tcp: Any) -> None:
+    """Set the options of a TCP connection to a person."""
+    tcp.setTcpKeepAlive(True)
+    tcp.setTcpNoDelay(True)
+    # Telnet marks an interrupt with an urgent byte. Out of band, it would be missing behind its IAC.
+    if hasattr(tcp, "getHandle"):
+        tcp.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+
+
+class ReplFactory(Factory):
+    """The REPL port of a node.
+
+    Args:
+        node: the node.
+        clock: for timers, instead of the node's reactor.
+
+    Attributes:
+        node, clock: as given.
+        log: what strangers did.
+    """
+
+    noisy = False
+
+    def __init__(self, node: Node, clock: Any = None) -> None:
+        self.node = node
+        self.clock = node.reactor if clock is None else clock
+        self.log = AbuseLog(self.clock)
+        # Both in the order in which they came; dicts, because a set has no order.
+        self._open: dict[ReplProtocol, None] = {}
+        self._silent: dict[ReplProtocol, None] = {}
+
+    def __len__(self) -> int:
+        """How many sessions there are."""
+        return len(self._open)
+
+    def buildProtocol(self, addr: Any) -> ReplTransport:
+        """A new connection."""
+        transport = ReplTransport(ReplProtocol, self)
+        transport.factory = self
+        return transport
+
+    def admit(self, protocol: ReplProtocol) -> bool:
+        """Whether there is room for a session; the one that has been silent longest may have to make it."""
+        if len(self._open) >= MAX_SESSIONS:
+            protocol.abuse(f"all {MAX_SESSIONS} sessions are open")
+            if not self._silent:
+                return False
+            oldest = next(iter(self._silent))
+            self.released(oldest)
+            oldest.end("no line came, and somebody else wants the session")
+        self._open[protocol] = self._silent[protocol] = None
+        return True
+
+    def spoke(self, protocol: ReplProtocol) -> None:
+        """A session has sent its first line."""
+        self._silent.pop(protocol, None)
+
+    def released(self, protocol: ReplProtocol) -> None:
+        """A session is over."""
+        self._open.pop(protocol, None)
+        self._silent.pop(protocol, None)
+
+    def stop(self) -> None:
+        """Close every session; for the end of the node."""
+        for protocol in list(self._open):
+            protocol.end("the node stops")
