@@ -32,6 +32,9 @@ NEAR = 0x10000
 MAX_IMAGE = 1 << 24
 """The most bytes of header, read-only section and code: addresses in instructions have 24 bits."""
 
+LONGEST_NAME = 4096
+"""Bytes of a file name in a line table: the longest path that Linux has."""
+
 _U32 = struct.Struct("<I")
 _CODE_LENGTH = 8
 _READ_ONLY_LENGTH = 64
@@ -61,6 +64,8 @@ class LineTable:
         Raises:
             ImageError: it does not.
         """
+        if len(data) >= WORD and _U32.unpack_from(data)[0] > LONGEST_NAME:
+            raise ImageError("line table", f"the file name has more than {LONGEST_NAME} bytes")
         name_end = WORD + (_U32.unpack_from(data)[0] if len(data) >= WORD else 0)
         if len(data) != name_end + WORD * instructions:
             raise ImageError(
@@ -113,6 +118,10 @@ class Image:
         _U32.pack_into(header, _READ_ONLY_LENGTH, len(self.read_only))
         table = self.lines.to_bytes() if self.lines else b""
         return b"".join((header, self.read_only, self.code, table))
+
+    def __post_init__(self) -> None:
+        if self.lines is not None and not self.version:
+            raise ValueError("a version 0 image has no line table")
 
     def content_hash(self) -> str:
         """SHA-256 of the file, in hex: what names an image between nodes and in caches."""

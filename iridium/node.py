@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
@@ -20,7 +20,7 @@ from iridium.cluster.refusals import FINAL, RefusedError
 from iridium.cluster.rules import is_loopback, split_address
 from iridium.cluster.table import MOST_RECORDS
 from iridium.cluster.types import Member
-from iridium.errors import CommandError, IridiumError, OptionError
+from iridium.errors import CommandError, DataDirectoryError, IridiumError, OptionError
 from iridium.events import EventRing
 from iridium.scheduler import Scheduler
 
@@ -81,7 +81,7 @@ class Node:
             self._known = self._data.load_peers()
             self.programs_dir = config.programs_dir or self._data.path / "programs"
             if config.programs_dir is None:
-                self.programs_dir.mkdir(exist_ok=True)
+                self._make_programs_dir()
         except BaseException:
             self._data.close()
             raise
@@ -89,6 +89,15 @@ class Node:
         self.mesh = Mesh(reactor, self.me, self.events, self._save)
         self.texts = self.mesh.texts
         self._joining: list[Deferred[Any]] = []
+        self._writing = DeferredLock()
+
+    def _make_programs_dir(self) -> None:
+        try:
+            self.programs_dir.mkdir(exist_ok=True)
+        except OSError as error:
+            raise DataDirectoryError(
+                f"{self.programs_dir} cannot be made: {error.strerror}; name another with --programs-dir"
+            ) from None
 
     def start(self) -> None:
         """Look for the members of an earlier life, unless the node left them, and join whom it was told to."""
@@ -141,8 +150,10 @@ class Node:
     def _save(self, me: Me, records: list[MemberRecord]) -> Deferred[None]:
         """Write the node's state and the members it knows, outside the reactor thread: a disk may be slow."""
         state = NodeState(me.id, me.incarnation, me.left)
-        saving: Deferred[None] = deferToThreadPool(
-            self.reactor, self.reactor.getThreadPool(), self._write, state, records[:MOST_RECORDS]
+        pool = self.reactor.getThreadPool()
+        # One after the other: what is older must not overwrite what is newer.
+        saving: Deferred[None] = self._writing.run(
+            deferToThreadPool, self.reactor, pool, self._write, state, records[:MOST_RECORDS]
         )
         return saving.addErrback(self._not_saved)
 
@@ -167,10 +178,11 @@ class Node:
                 self.events.add("join-failed", address, f"{error}; this node does not try again")
                 return None
             self.events.add("join-failed", address, f"{error}; trying again in {pause:g} s")
-            again: Deferred[Any] = deferLater(self.reactor, pause)
-            again.addCallback(lambda _: self._keep_joining(address, min(JOIN_AGAIN_MOST, 2 * pause)))
-            self._joining.append(again)
-            return again
+            return deferLater(self.reactor, pause).addCallback(again)
+
+        def again(_: Any) -> None:
+            if not self.me.left:  # else somebody made it leave meanwhile, and means it
+                self._keep_joining(address, min(JOIN_AGAIN_MOST, 2 * pause))
 
         def joined(members: list[Member]) -> None:
             self.events.add("joined", address, f"{len(members)} members")

@@ -40,11 +40,34 @@ class Option(NamedTuple):
     metavar: str = "VALUE"
 
 
+def _number(text: str) -> int:
+    """A number, or -1 where it is none; one of many digits is not even looked at."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else -1
+
+
 def _port(name: str) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        if not 0 <= _number(text) < 65536:
             raise OptionError(f"--{name} {text!r} is not a port: a number from 0 to 65535, 0 for any free one")
         return int(text)
+
+    return parse
+
+
+def _host(name: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not text or not text.isprintable() or " " in text:
+            raise OptionError(f"--{name} {text!r} is not a host: an address such as 127.0.0.1 or ::1")
+        return text
+
+    return parse
+
+
+def _directory(name: str) -> Callable[[str], Path]:
+    def parse(text: str) -> Path:
+        if not text:
+            raise OptionError(f"--{name} is empty: name a directory, `.` for this one")
+        return Path(text)
 
     return parse
 
@@ -61,7 +84,7 @@ def _address(name: str) -> Callable[[str], str]:
 
 
 def _threads(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MOST_THREADS):
+    if not 0 < _number(text) <= MOST_THREADS:
         raise OptionError(f"--threads {text!r} is not a number from 1 to {MOST_THREADS}")
     return int(text)
 
@@ -88,13 +111,29 @@ def default_data_root(environment: Mapping[str, str] = os.environ) -> Path:
 
 OPTIONS: tuple[Option, ...] = (
     Option("node-alias", "a name for the node, unique in its cluster", default="", parse=check_alias, metavar="A"),
-    Option("server-bind-host", "interface of the cluster port", "H", "127.0.0.1", metavar="HOST"),
+    Option(
+        "server-bind-host",
+        "interface of the cluster port",
+        "H",
+        "127.0.0.1",
+        _host("server-bind-host"),
+        metavar="HOST",
+    ),
     Option("server-bind-port", "cluster port", "P", 2254, _port("server-bind-port"), metavar="PORT"),
-    Option("bind-host", "interface of the REPL port", "", "127.0.0.1", metavar="HOST"),
+    Option("bind-host", "interface of the REPL port", "", "127.0.0.1", _host("bind-host"), metavar="HOST"),
     Option("bind-port", "REPL port", "p", 2244, _port("bind-port"), metavar="PORT"),
     Option("advertise", "address to give to other nodes", "", "", _address("advertise"), metavar="HOST:PORT"),
-    Option("data-root-dir", "where nodes keep their data", "", default_data_root, Path, metavar="DIR"),
-    Option("programs-dir", "where the shell loads programs from", "", None, Path, metavar="DIR"),
+    Option(
+        "data-root-dir",
+        "where nodes keep their data",
+        "",
+        default_data_root,
+        _directory("data-root-dir"),
+        metavar="DIR",
+    ),
+    Option(
+        "programs-dir", "where the shell loads programs from", "", None, _directory("programs-dir"), metavar="DIR"
+    ),
     Option("cluster", "the cluster's name", "", "iridium", _cluster, metavar="NAME"),
     Option("join", "join this member's cluster", "", (), _address("join"), many=True, metavar="HOST:PORT"),
     Option("threads", "worker threads for programs", "t", 1, _threads, metavar="N"),

@@ -143,7 +143,8 @@ class Scheduler:
         self._ready: deque[Task] = deque()
         self._next: IDelayedCall | None = None
 
-    def __len__(self) -> int:
+    @property
+    def running(self) -> int:
         """How many VMs it has, those that wait included."""
         return len(self._tasks)
 

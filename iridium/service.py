@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python import usage
@@ -50,12 +51,14 @@ class NodeService(Service):
     Args:
         config: what the node is started with.
         reactor: what it runs on; by default the one that twistd runs.
+        daemon: whether twistd has put the process in the background.
     """
 
     _log = Logger(namespace="iridium")
 
-    def __init__(self, config: NodeConfig, reactor: Any = None) -> None:
+    def __init__(self, config: NodeConfig, reactor: Any = None, daemon: bool = False) -> None:
         self._config = config
+        self._daemon = daemon
         self._reactor = reactor
         self.node: Node | None = None
         self._repl: Any = None
@@ -71,7 +74,10 @@ class NodeService(Service):
             self._start()
         except IridiumError as error:
             self._log.critical("iridium: {problem}", problem=str(error))
-            print(f"iridium: {error}", file=sys.stderr)
+            if self._daemon:
+                # The process that was started waits for an exception, to tell its terminal; the log has the line.
+                sys.excepthook = lambda *_: None
+                raise
             raise SystemExit(1) from None
 
     def _start(self) -> None:
@@ -97,12 +103,16 @@ class NodeService(Service):
     def stopService(self) -> Deferred[Any]:
         """Close the ports and end the node."""
         super().stopService()  # type: ignore[no-untyped-call]
+        ending: list[Deferred[Any]] = []
         if self._repl is not None:
-            self._repl.stopListening()
+            ending.append(maybeDeferred(self._repl.stopListening))
             self._repl.factory.stop()
-        return self.node.stop() if self.node is not None else Deferred()
+        if self.node is not None:
+            ending.append(self.node.stop())
+        return gatherResults(ending)
 
 
 def makeService(options: Options) -> NodeService:
     """The service that `twistd iridium` runs."""
-    return NodeService(options.config)
+    twistd: Mapping[str, Any] = options.parent or {}
+    return NodeService(options.config, daemon=not twistd.get("nodaemon", True))

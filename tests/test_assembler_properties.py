@@ -24,7 +24,7 @@ TEXTS = (
 
 
 @given(TEXTS, st.booleans(), st.integers(0, 100))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_text_gives_an_image_or_an_assembly_error(text: str, line_table: bool, reserve: int) -> None:
     """No text makes the assembler fail otherwise; every mistake points into the source; every image is sound."""
     try:
@@ -42,7 +42,7 @@ def test_any_text_gives_an_image_or_an_assembly_error(text: str, line_table: boo
 
 
 @given(TEXTS)
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_any_line_gives_a_fragment_or_an_assembly_error(text: str) -> None:
     """The same for a session, which goes on after anything."""
     session = Interactive()
@@ -53,6 +53,7 @@ def test_any_line_gives_a_fragment_or_an_assembly_error(text: str) -> None:
 
 
 @given(st.binary(max_size=30))
+@settings(deadline=None)
 def test_any_bytes_are_decoded_or_refused(data: bytes) -> None:
     """A file that is no text is an assembly error with a place in it."""
     try:
@@ -82,6 +83,7 @@ def statements(draw: st.DrawFn) -> tuple[str, bytes]:
 
 
 @given(st.lists(statements(), max_size=8))
+@settings(deadline=None)
 def test_valid_statements_assemble(lines: list[tuple[str, bytes]]) -> None:
     """Every instruction of the table can be written, with any operands in range, alone and in a session."""
     assert assemble("\n".join((".code", *(text for text, _ in lines)))).code == b"".join(word for _, word in lines)
@@ -91,6 +93,7 @@ def test_valid_statements_assemble(lines: list[tuple[str, bytes]]) -> None:
 
 
 @given(st.integers(-(2**31), 2**31 - 1))
+@settings(deadline=None)
 def test_load_makes_any_i32(value: int) -> None:
     """The machine's reading of what LOAD becomes is the number that was written."""
     code = assemble(f".code\nload $7 #{value}").code
@@ -105,6 +108,7 @@ def test_load_makes_any_i32(value: int) -> None:
 
 
 @given(st.floats())
+@settings(deadline=None)
 def test_loadf64_makes_any_float(value: float) -> None:
     """Every f64 that Python prints is read back bit by bit, from the instruction or from the pool."""
     image = assemble(f".code\nloadf64 $1 #{value!r}")
@@ -118,6 +122,7 @@ def test_loadf64_makes_any_float(value: float) -> None:
 
 
 @given(st.binary(max_size=20))
+@settings(deadline=None)
 def test_any_bytes_can_be_a_string(data: bytes) -> None:
     """Escapes reach every byte."""
     text = "".join(f"\\x{byte:02x}" for byte in data)
@@ -125,6 +130,7 @@ def test_any_bytes_can_be_a_string(data: bytes) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\\'\n\r"), max_size=20))
+@settings(deadline=None)
 def test_any_text_can_be_a_string(text: str) -> None:
     """All characters stand for themselves, but the two that need an escape and the ends of a line."""
     assert assemble(f".data\n.asciiz '{text}'\n.code").read_only == text.encode() + b"\0"
@@ -134,7 +140,7 @@ def test_any_text_can_be_a_string(text: str) -> None:
     st.lists(st.sampled_from(["nop", "load $1 #70000", "load $1 @{}", "djmpe @{}"]), min_size=1, max_size=10),
     st.data(),
 )
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_labels_are_the_addresses_of_their_lines(lines: list[str], data: st.DataObject) -> None:
     """Short or long loads before it, data or none: what a label is worth is where its instruction lies."""
     targets = [data.draw(st.integers(0, len(lines) - 1)) for _ in lines]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iridium.assembler import MAX_SOURCE, assemble, disassemble, format_instruction
@@ -32,12 +32,14 @@ def images(draw: st.DrawFn) -> Image:
 
 
 @given(images())
+@settings(deadline=None)
 def test_a_listing_assembles_to_its_image(image: Image) -> None:
     """The promise: assemble(disassemble(image)) == image, for every image."""
     assert assemble(disassemble(image)) == image
 
 
 @given(images(), st.booleans())
+@settings(deadline=None)
 def test_a_listing_with_a_table_says_all_itself(image: Image, line_table: bool) -> None:
     """The name of the listing and the wish for a table change nothing where the image has its own."""
     if image.lines:
@@ -122,6 +124,7 @@ def test_format_instruction_by_version() -> None:
 
 
 @given(words(), st.integers(0, 1))
+@settings(deadline=None)
 def test_a_formatted_instruction_assembles_to_its_word(word: bytes, version: int) -> None:
     """What a fault message shows can be typed in again; only legal opcodes are shown by name."""
     text = format_instruction(word, version)

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from iridium.assembler import assemble
@@ -58,6 +58,7 @@ def test_golden_file_with_a_line_table() -> None:
 
 
 @given(images())
+@settings(deadline=None)
 def test_parse_is_the_inverse_of_to_bytes(image: Image) -> None:
     """A written image is read back as it was."""
     data = image.to_bytes()
@@ -67,6 +68,7 @@ def test_parse_is_the_inverse_of_to_bytes(image: Image) -> None:
 
 
 @given(images(), st.integers(0, 200))
+@settings(deadline=None)
 def test_a_truncated_file_is_refused_or_whole(image: Image, length: int) -> None:
     """A cut file never gives an image with code of a broken length."""
     try:
@@ -79,6 +81,7 @@ def test_a_truncated_file_is_refused_or_whole(image: Image, length: int) -> None
 @given(st.binary(max_size=100) | st.binary(max_size=200).map(lambda tail: b"EPIE" + tail))
 @example(b"EPIE" + bytes(60) + b"\xff\xff\xff\xff")
 @example(bytes(header(1, 0)) + b"\xff\xff\xff\xff")
+@settings(deadline=None)
 def test_any_bytes_give_an_image_or_an_image_error(data: bytes) -> None:
     """No file, however broken, raises anything that a caller does not expect."""
     with contextlib.suppress(ImageError):
@@ -86,6 +89,7 @@ def test_any_bytes_give_an_image_or_an_image_error(data: bytes) -> None:
 
 
 @given(st.integers(0, 1), LINES, LINES, st.binary(max_size=40))
+@settings(deadline=None)
 def test_any_lengths_give_an_image_or_an_image_error(version: int, code: int, read_only: int, rest: bytes) -> None:
     """Lengths of gigabytes in a short file are an error at once, not an allocation."""
     data = bytes(header(version, code * version, read_only)) + rest

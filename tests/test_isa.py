@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iridium.assembler.reference import reference
@@ -78,6 +78,7 @@ def test_encoding(name: str, values: tuple[int, ...], word: str) -> None:
 
 
 @given(operations())
+@settings(deadline=None)
 def test_decode_is_the_inverse_of_encode(operation: tuple[Instruction, tuple[int, ...]]) -> None:
     """No operand loses a bit or a sign on its way through a word."""
     row, values = operation
@@ -88,6 +89,7 @@ def test_decode_is_the_inverse_of_encode(operation: tuple[Instruction, tuple[int
 
 
 @given(instructions, st.binary(min_size=3, max_size=3))
+@settings(deadline=None)
 def test_any_word_decodes_into_the_ranges_of_its_kinds(row: Instruction, rest: bytes) -> None:
     """Any word gives numbers in range; registers alone may be over 31, which is a fault of the program."""
     for kind, value in zip(row.operands, row.decode(bytes((row.opcode,)) + rest), strict=True):

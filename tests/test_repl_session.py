@@ -119,7 +119,7 @@ def test_halt_is_told_and_kept() -> None:
 
 
 def test_fault_is_told_and_not_kept() -> None:
-    """A fault names kind, pc and line; the line is gone, its effects before the fault are not, the next goes on."""
+    """A fault names kind, pc and line; the line is gone, its effects before it are not; the next goes on."""
     person = Person()
     person.type("load $0 #5")
     program = person.session.workspace.program
@@ -367,7 +367,7 @@ def test_end_releases_everything() -> None:
     assert done == [None]
     assert node.texts.followers == []
     assert node.reactor.calls == []
-    assert len(node.scheduler) == 0
+    assert node.scheduler.running == 0
     assert person.type("load $5 #1") == ""
     assert person.registers()[5] == 0
 
@@ -393,7 +393,7 @@ def test_interrupt_cancels_what_is_waited_for() -> None:
 
 
 def test_texts_of_other_nodes() -> None:
-    """A text appears in every session at once, on its own line, with control characters escaped, then the prompt."""
+    """A text appears in every session, on a line of its own, control characters escaped; then the prompt."""
     node = FakeNode()
     one, other = Person(node), Person(node)
     node.texts.arrive("beta", "hi\x1b[2J\nthere\u202e")

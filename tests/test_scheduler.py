@@ -18,6 +18,7 @@ LOOP = ".code\nl: inc $0\nload $31 @l\njmp $31\n"
 
 
 def machine(source: str, **limits: int) -> VM:
+    """A VM with a program."""
     return VM(Program(assemble(source)), Limits(**limits))
 
 
@@ -62,12 +63,12 @@ def test_halt() -> None:
     vm = machine(".code\nload $0 #7\nhlt\n")
     scheduler = Scheduler(clock)
     task = scheduler.start(vm, owner.stopped, owner.printed)
-    assert len(scheduler) == 1
+    assert scheduler.running == 1
     clock.settle()
     assert [turn and turn.stop for turn in owner.stops] == [Stop.HALTED]
     assert vm.record.registers[0] == 7
     assert not task.running
-    assert len(scheduler) == 0
+    assert scheduler.running == 0
     assert clock.calls == []
 
 
@@ -183,7 +184,7 @@ def test_stop_while_output_is_read() -> None:
     tasks.append(scheduler.start(machine(".code\nprti $0\nhlt\n"), owner.stopped, lambda vm: tasks[0].stop()))
     clock.settle()
     assert owner.stops == []
-    assert len(scheduler) == 0
+    assert scheduler.running == 0
 
 
 def test_wake_does_not_raise_the_dead() -> None:
@@ -248,7 +249,7 @@ def test_broken_owner_ends_its_task_only(logged_failures: list[str]) -> None:
     scheduler.start(machine(".code\nprti $0\nhlt\n"), good.stopped, good.printed)
     clock.settle()
     assert good.text == "0"
-    assert len(scheduler) == 0
+    assert scheduler.running == 0
     assert "a bug" in logged_failures.pop()
 
 
@@ -265,7 +266,7 @@ def test_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     task.stop()
     scheduler.start(machine(LOOP), owner.stopped, owner.printed)
     scheduler.stop()
-    assert len(scheduler) == 0
+    assert scheduler.running == 0
     assert clock.calls == []
 
 

@@ -18,7 +18,7 @@ MOST_CANDIDATES = 500
 """How many names are compared in search of the nearest: each takes about 20 µs, and 20 suggestions are shown."""
 
 ALIKE = 0.65
-"""How like a name must be, by difflib's measure, to be suggested: ``htl`` is like ``hlt``, ``.text`` not like ``.byte``."""
+"""How alike names are, as difflib measures, for a suggestion: ``htl`` and ``hlt``, not ``.text`` and ``.byte``."""
 
 _SHOWN = 40
 """The most characters of a token that a message repeats; the caret shows the rest."""
@@ -146,5 +146,9 @@ def nearest(word: str, names: Iterable[str], sigil: str = "") -> str | None:
             for name in candidates
             if abs(len(name) - len(word)) <= 2 and (name[:2] == word[:2] or name[-2:] == word[-2:])
         ]
-    close = difflib.get_close_matches(word, candidates[:MOST_CANDIDATES], n=1, cutoff=ALIKE)
-    return f"did you mean `{sigil}{close[0]}`?" if close else None
+    close = difflib.get_close_matches(word, candidates[:MOST_CANDIDATES], cutoff=ALIKE)
+    if not close:
+        return None
+    # Of several that are alike, one with the same first letter: that is seldom the one that is mistyped.
+    best = next((name for name in close if name[0] == word[0]), close[0])
+    return f"did you mean `{sigil}{best}`?"

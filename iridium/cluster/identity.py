@@ -7,6 +7,7 @@ Both are replaced as a whole, never changed in place; one that does not parse st
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import tempfile
 import time
@@ -46,6 +47,7 @@ class NodeState(msgspec.Struct):
     left: bool = False
 
 
+@functools.lru_cache(1024)  # as many as there are records of members; a mesh that forms asks again and again
 def alias_problem(alias: str) -> str | None:
     """What is wrong with an alias, or None: NFC, at most 64 bytes, printable, no whitespace, no ``@ * /``."""
     if not unicodedata.is_normalized("NFC", alias):

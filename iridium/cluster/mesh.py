@@ -9,9 +9,9 @@ import ipaddress
 import random
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults, succeed
 from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, TimeoutError
 from twisted.internet.interfaces import IAddress, IConnector
 from twisted.internet.protocol import ClientFactory
@@ -30,6 +30,8 @@ from iridium.cluster.types import Delivery, Member, MeshView
 from iridium.errors import CommandError, IridiumError
 from iridium.events import EventRing
 
+T = TypeVar("T")
+
 DIAL_TIMEOUT = 5.0
 """Seconds for a TCP connection."""
 
@@ -41,6 +43,9 @@ MOST_HANDSHAKES = 512
 
 COMPLAINTS = 5
 """Log lines about misbehaving connections in ten seconds; the rest are counted."""
+
+LONGEST_TEXT = 4096
+"""Characters of a text, as ``messages.Text`` has it: who sends more is taken for one that misbehaves."""
 
 SAVE_AFTER = 0.5
 """Seconds between a change of the records and their saving, so that a forming mesh is one write."""
@@ -92,7 +97,7 @@ class Mesh:
         """Open the cluster port.
 
         Args:
-                host: the interface.
+            host: the interface.
             port: the port; 0 takes a free one.
             advertise: HOST:PORT to tell others instead.
 
@@ -172,15 +177,14 @@ class Mesh:
         links = [peer.open_link for peer in self.machine.table.peers.values() if peer.open_link]
         waiting: Deferred[Any] = gatherResults([self._goodbye(link) for link in links])
         self.machine.say_leave()
-        waiting.addTimeout(GOODBYE, self._reactor)
-        waiting.addErrback(_ignore, TimeoutError)
         waiting.addCallback(lambda _: self.machine.part())
         return waiting.addCallback(lambda _: self._save_now())
 
     def _goodbye(self, link: Link) -> Deferred[None]:
         noted: Deferred[None] = Deferred()
+        noted.addErrback(_enough)
         self.machine.questions.goodbye(link, lambda: _fire(noted, lambda: None))
-        return noted
+        return noted.addTimeout(GOODBYE, self._reactor)
 
     def members(self) -> list[Member]:
         """This node and every other that it knows of."""
@@ -198,13 +202,16 @@ class Mesh:
         """Show a text to the people at a member, or at all with ``*``.
 
         Returns:
-            Fires with whether it arrived, for each.
+            Fires with whether it arrived, for each; fails with CommandError when there is no such member, or the
+            text is too long.
         """
+        if len(text) > LONGEST_TEXT:
+            return _failed(CommandError(f"the text has over {LONGEST_TEXT} characters; nobody was told"))
         try:
             peers = list(self.machine.table.peers.values()) if target == "*" else [self.machine.table.find(target)]
         except CommandError as error:
             return _failed(error)
-        return gatherResults([self._tell(peer, text) for peer in peers if target != "*" or peer.open_link])
+        return _all([self._tell(peer, text) for peer in peers if target != "*" or peer.open_link])
 
     def _tell(self, peer: Any, text: str) -> Deferred[Delivery]:
         name = self.machine.table.name_of(peer.id)
@@ -231,7 +238,7 @@ class Mesh:
             *(self._links_of(self.machine.table.peers[id]) for id in ids[1:]),
         ]
         names = [self.machine.table.name_of(id) for id in ids]
-        return gatherResults(asked).addCallback(lambda held: _table(ids, names, held))
+        return _all(asked).addCallback(lambda held: _table(ids, names, held))
 
     def _links_of(self, peer: Any) -> Deferred[list[str] | None]:
         if peer.open_link is None:
@@ -253,18 +260,18 @@ class Mesh:
         try:
             ipaddress.ip_address(host)
         except ValueError:
-            self._dialling[dial] = self._connect_by_name(host, port, factory)
+            self._connect_by_name(host, port, factory)
         else:
             connector = self._reactor.connectTCP(host, port, factory, DIAL_TIMEOUT)
             self._dialling[dial] = connector.stopConnecting
 
-    def _connect_by_name(self, host: str, port: int, factory: _DialFactory) -> Callable[[], None]:
+    def _connect_by_name(self, host: str, port: int, factory: _DialFactory) -> None:
         # An address needs none of this: 20 ms of imports, and a thread that asks the resolver.
         from twisted.internet.endpoints import HostnameEndpoint
 
         connecting = HostnameEndpoint(self._reactor, host, port, DIAL_TIMEOUT).connect(factory)
+        self._dialling[factory.dial] = connecting.cancel  # first, since a name that can be none fails at once
         connecting.addCallbacks(lambda protocol: None, lambda failure: self.not_connected(factory.dial, failure))
-        return connecting.cancel
 
     def dialled(self, dial: Dial) -> bool:
         """A dial has its connection; whether anybody still wants it."""
@@ -279,6 +286,8 @@ class Mesh:
             self.machine.dialler.failed(dial, "refused", "nothing listens there")
         elif isinstance(error, DNSLookupError):
             self.machine.dialler.failed(dial, "silent", "the host name cannot be resolved")
+        elif isinstance(error, ValueError):
+            self.machine.dialler.failed(dial, "silent", "that cannot be a host name")
         elif isinstance(error, TimeoutError):
             self.machine.dialler.failed(dial, "silent", f"no answer within {DIAL_TIMEOUT:g} seconds")
         else:
@@ -416,8 +425,20 @@ def _failed(error: IridiumError) -> Deferred[Any]:
     return failed
 
 
-def _ignore(failure: Failure, *kinds: type[Exception]) -> None:
-    failure.trap(*kinds)
+def _enough(failure: Failure) -> None:
+    """A member that does not note in time that this node leaves is left all the same."""
+    failure.trap(CancelledError)
+
+
+def _all(waiting: list[Deferred[T]]) -> Deferred[list[T]]:
+    """The results of all; when it is cancelled, or one fails, it fails with just that."""
+    return gatherResults(waiting, consumeErrors=True).addErrback(_first)
+
+
+def _first(failure: Failure) -> Failure:
+    error = failure.value
+    assert isinstance(error, FirstError)
+    return error.subFailure
 
 
 def _fire(result: Deferred[Any], value: Callable[[], Any]) -> None:

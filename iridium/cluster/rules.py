@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import ipaddress
 from collections.abc import Iterable, Sequence
 from random import Random
@@ -15,6 +16,10 @@ REDIAL_FIRST = 0.5
 
 REDIAL_MOST = 30.0
 """Seconds between tries of a peer that stays down: a second of work an hour for a hundred of them."""
+
+
+MOST_ADDRESSES = 1024
+"""Addresses whose parts are remembered: as many as there are records of members."""
 
 
 class Verdict(enum.Enum):
@@ -81,6 +86,8 @@ def redial_delay(failures: int, random: Random) -> float:
     return float(min(REDIAL_MOST, REDIAL_FIRST * 2 ** min(failures - 1, 16)) * random.uniform(0.75, 1.25))
 
 
+# The same few addresses are looked at for every link of a mesh that forms, hence the caches.
+@functools.lru_cache(MOST_ADDRESSES)
 def split_address(address: str) -> tuple[str, int]:
     """Host and port of ``HOST:PORT`` or ``[IPV6]:PORT``.
 
@@ -107,6 +114,7 @@ def is_wildcard(host: str) -> bool:
     return host in ("0.0.0.0", "::", "")
 
 
+@functools.lru_cache(MOST_ADDRESSES)
 def is_loopback(host: str) -> bool:
     """Whether a host can only be reached from its own machine."""
     if host == "localhost":

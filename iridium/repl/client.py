@@ -40,6 +40,8 @@ def call(host: str, port: int, command: str, *, connect_timeout: float = 5, time
             return _ask(_Reader(connection, where), command, connect_timeout, timeout)
     except ConnectionRefusedError:
         raise ClientError(f"nothing listens at {where}; {_REMEDY}") from None
+    except (ConnectionResetError, BrokenPipeError):
+        raise ClientError(f"{where} closed the connection without an answer; {_REMEDY}") from None
     except TimeoutError:
         raise ClientError(f"{where} does not answer in time; {_REMEDY}") from None
     except socket.gaierror as error:

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from iridium.errors import CommandError
-from iridium.repl.commands.table import shortened
+from iridium.repl.visible import shortened
 
 MAX_FILE = 4 * 1024 * 1024
 """Bytes of a file that a session loads: a million instructions, whose decoded form takes 200 MB and 5 s."""

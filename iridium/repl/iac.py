@@ -16,6 +16,7 @@ _IAC = telnet.IAC
 _NEGOTIATION = frozenset(b"".join((telnet.WILL, telnet.WONT, telnet.DO, telnet.DONT)))
 _SB = telnet.SB[0]
 _END = telnet.IAC + telnet.SE
+_TIMING_MARK = telnet.IAC + telnet.DO + b"\x06"
 
 MAX_SUBNEGOTIATION = 1024
 """Bytes of a subnegotiation that are waited for; all are ignored, and no real one is longer."""
@@ -27,6 +28,7 @@ class ReplTransport(telnet.TelnetTransport):
 
     transport: Any
     factory: Any
+    protocol: Any
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)  # type: ignore[no-untyped-call]
@@ -34,6 +36,8 @@ class ReplTransport(telnet.TelnetTransport):
 
     def dataReceived(self, data: bytes) -> None:
         """Take a chunk from the network."""
+        if self.protocol is None or self.protocol.closing:
+            return
         if not self._held and _IAC not in data:
             self.applicationDataReceived(data)  # type: ignore[no-untyped-call]
             return
@@ -72,12 +76,14 @@ class ReplTransport(telnet.TelnetTransport):
             argument = data[start + 2 : start + 3]
         self._deliver(plain)
         self.commandReceived(bytes((command,)), argument)  # type: ignore[no-untyped-call]
+        if data.startswith(_TIMING_MARK, start):
+            self.protocol.timingMark()
         return start + 2 + (argument is not None)
 
     def _deliver(self, plain: list[bytes]) -> None:
         data = b"".join(plain)
         plain.clear()
-        if data and self.protocol is not None:
+        if data:
             self.applicationDataReceived(data)  # type: ignore[no-untyped-call]
 
     def readConnectionLost(self) -> None:

@@ -1,9 +1,9 @@
 """Lines on their way from a connection to its session.
 
 While the session does a line, the lines behind it wait here, and beyond :data:`MAX_HELD` bytes in the peer's
-socket: a program can be pasted however long it is. But a line that takes longer than :data:`PATIENCE` must not hide
-the ``!stop`` behind it. So then all that waits goes to the session, and what comes after that goes there at once,
-into a queue with a limit.
+socket: a program can be pasted however long it is. But a line that takes longer than :data:`PATIENCE` must not
+hide the ``!stop`` behind it. So then all that waits goes to the session, and what comes after that goes there at
+once, into a queue with a limit.
 """
 
 from __future__ import annotations
@@ -83,8 +83,7 @@ class Intake:
         self._feeding = True
         try:
             while self._lines and not self._paused:
-                if self._session.busy and self._slow != self._session.lines_done:
-                    self._be_patient()
+                if self._session.busy and not self._is_slow():
                     break
                 line = self._lines.popleft()
                 self._held -= self._size(line)
@@ -109,14 +108,21 @@ class Intake:
         else:
             self._session.line(line)
 
-    def _be_patient(self) -> None:
-        if self._patience is None:
-            self._patience = self._clock.callLater(PATIENCE, self._lose_patience, self._session.lines_done)
+    def _is_slow(self) -> bool:
+        """Whether the session's line takes long; if that is not known yet, it is found out in a while."""
+        line = self._session.lines_done
+        rest = self._session.began + PATIENCE - self._clock.seconds()
+        if self._slow != line and self._patience is None:
+            if rest > 0:
+                self._patience = self._clock.callLater(rest, self._lose_patience)
+            else:
+                self._slow = line
+        return self._slow == line
 
-    def _lose_patience(self, line: int) -> None:
+    def _lose_patience(self) -> None:
         self._patience = None
-        if self._session.busy and self._session.lines_done == line:
-            self._slow = line
+        if self._session.busy and self._session.began + PATIENCE <= self._clock.seconds():
+            self._slow = self._session.lines_done
             # Once: those that went over the last time still wait in the session.
             self._pasted = 0 if self._session.waiting else len(self._lines)
         self.feed()

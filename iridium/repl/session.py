@@ -24,12 +24,12 @@ from iridium.repl.commands.table import (
     Result,
     render,
     render_error,
-    shortened,
     split_json,
 )
 from iridium.repl.execution import Ending, Execution
 from iridium.repl.screen import BANNER, Screen
 from iridium.repl.services import Node
+from iridium.repl.visible import shortened
 from iridium.repl.workspace import Workspace
 
 QUEUE = 64
@@ -79,6 +79,7 @@ class Session:
         history: the last lines, the oldest first.
         workspace: its VM and program.
         lines_done: how many lines are completely done.
+        began: when the line that is being done began, by the reactor's clock.
     """
 
     _log = Logger(namespace="iridium")
@@ -97,6 +98,7 @@ class Session:
         self.history: deque[str] = deque(maxlen=HISTORY)
         self.workspace = Workspace(node.logical_cores)
         self.lines_done = 0
+        self.began = 0.0
         self._screen = Screen(write)
         self._close = close
         self._on_idle = on_idle
@@ -292,6 +294,7 @@ class Session:
 
     def _begin(self, line: _Line) -> None:
         self._current = line
+        self.began = self.node.reactor.seconds()
         self._screen.entered()
         working: Deferred[Result | None] = maybeDeferred(self._do, line)
         self._working = working

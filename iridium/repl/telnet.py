@@ -18,6 +18,7 @@ from iridium.repl.abuse import AbuseLog
 from iridium.repl.iac import ReplTransport
 from iridium.repl.intake import Intake
 from iridium.repl.lines import BadLineError, LineReader
+from iridium.repl.screen import PROMPT
 from iridium.repl.services import Node
 from iridium.repl.session import Session
 
@@ -39,6 +40,9 @@ FLUSH = 10.0
 MAX_REPLIES = 4096
 """Bytes of answers to telnet commands while the peer does not read; one that wants more wants to fill memory."""
 
+MAX_REPEATED = 1024
+"""Characters of the report of an interrupt that are written once more: a few lines."""
+
 _CTRL_C = re.compile(b"\x03+")
 """What Ctrl-C sends where the terminal does not turn it into a telnet command."""
 
@@ -55,6 +59,7 @@ class ReplProtocol(telnet.TelnetProtocol):
     Attributes:
         peer: its address, for the log.
         session: the session.
+        closing: whether it is over from this end.
     """
 
     transport: Any
@@ -70,10 +75,12 @@ class ReplProtocol(telnet.TelnetProtocol):
         self._linger: Any = None
         self._spoke = False
         self._active = self._clock.seconds()
+        # What was written since an interrupt, for telnet's timing mark.
+        self._unseen: list[str] | None = None
         self._paused = False
         self._replies = 0
         self._input_ended = False
-        self._closing = False
+        self.closing = False
 
     def connectionMade(self) -> None:
         """Greet, or refuse for want of room."""
@@ -93,7 +100,7 @@ class ReplProtocol(telnet.TelnetProtocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Let go of everything."""
-        self._closing = True
+        self.closing = True
         for call in (self._timer, self._linger):
             if call is not None and call.active():
                 call.cancel()
@@ -114,11 +121,22 @@ class ReplProtocol(telnet.TelnetProtocol):
     def unhandledCommand(self, command: bytes, argument: bytes | None) -> None:
         """Take a telnet command."""
         if command in (telnet.IP, telnet.BRK):
+            self._unseen = []
             self._interrupt()
         elif command == telnet.AYT:
             answer = "[Iridium: yes]\n"
             if self._may_reply(len(answer)):
                 self._write(answer)
+
+    def timingMark(self) -> None:
+        """The peer has had the answer to a timing mark, which telnet sends after an interrupt.
+
+        Until then it throws away what it receives. So the report of the interrupt is written once more, or the
+        prompt where there was nothing to interrupt.
+        """
+        unseen, self._unseen = self._unseen, None
+        if unseen is not None and self._may_reply(MAX_REPEATED):
+            self._write("\n" + ("".join(unseen)[-MAX_REPEATED:] or PROMPT))
 
     def enableLocal(self, option: bytes) -> bool:
         """Refuse an option of this end; the answer goes out by itself."""
@@ -132,7 +150,7 @@ class ReplProtocol(telnet.TelnetProtocol):
 
     def inputEnded(self) -> None:
         """The peer sends no more: end the session once everything is done."""
-        if self._closing or self._input_ended:
+        if self.closing or self._input_ended:
             return
         self._take(self._reader.finish())
         self._input_ended = True
@@ -151,11 +169,11 @@ class ReplProtocol(telnet.TelnetProtocol):
         if self._replies > MAX_REPLIES:
             self.abuse("telnet commands without reading the answers")
             self._abort()
-        return not self._closing
+        return not self.closing
 
     def _take(self, lines: Iterable[str | BadLineError]) -> None:
         for line in lines:
-            if self._closing:
+            if self.closing:
                 return
             if not self._spoke:
                 self._spoke = True
@@ -165,6 +183,7 @@ class ReplProtocol(telnet.TelnetProtocol):
                     self._close()
                     return
             self._active = self._clock.seconds()
+            self._unseen = None
             if isinstance(line, BadLineError):
                 self.abuse(f"a line that is {line.kind}")
             self._intake.add(line)
@@ -172,7 +191,7 @@ class ReplProtocol(telnet.TelnetProtocol):
 
     def _read(self, go: bool) -> None:
         """Read from the peer, or do not."""
-        if not self._closing and not self._input_ended:
+        if not self.closing and not self._input_ended:
             (self._tcp.resumeProducing if go else self._tcp.pauseProducing)()
 
     def _done(self) -> None:
@@ -185,6 +204,9 @@ class ReplProtocol(telnet.TelnetProtocol):
     # Output, and whether the peer reads it.
 
     def _write(self, text: str) -> None:
+        if self._unseen is not None:
+            self._unseen.append(text[-MAX_REPEATED:])
+            del self._unseen[:-8]
         self.transport.write(text.encode())
 
     def pauseProducing(self) -> None:
@@ -221,7 +243,7 @@ class ReplProtocol(telnet.TelnetProtocol):
 
     def end(self, reason: str) -> None:
         """Say why and close."""
-        if self._closing:
+        if self.closing:
             return
         if self._paused:
             self._abort()
@@ -235,9 +257,9 @@ class ReplProtocol(telnet.TelnetProtocol):
 
     def _close(self) -> None:
         """Send what there is and close; the rest happens when the connection is lost."""
-        if self._closing:
+        if self.closing:
             return
-        self._closing = True
+        self.closing = True
         self._intake.stop()
         self.session.end()
         if self._timer is not None:
@@ -248,7 +270,7 @@ class ReplProtocol(telnet.TelnetProtocol):
         self._tcp.loseConnection()
 
     def _abort(self) -> None:
-        self._closing = True
+        self.closing = True
         self._intake.stop()
         self.session.end()
         self._tcp.abortConnection()
@@ -268,24 +290,25 @@ class ReplFactory(Factory):
 
     Args:
         node: the node.
-        clock: for timers, instead of the node's reactor.
 
     Attributes:
-        node, clock: as given.
+        node: as given.
+        clock: the node's reactor, for timers.
         log: what strangers did.
     """
 
     noisy = False
 
-    def __init__(self, node: Node, clock: Any = None) -> None:
+    def __init__(self, node: Node) -> None:
         self.node = node
-        self.clock = node.reactor if clock is None else clock
+        self.clock = node.reactor
         self.log = AbuseLog(self.clock)
         # Both in the order in which they came; dicts, because a set has no order.
         self._open: dict[ReplProtocol, None] = {}
         self._silent: dict[ReplProtocol, None] = {}
 
-    def __len__(self) -> int:
+    @property
+    def sessions(self) -> int:
         """How many sessions there are."""
         return len(self._open)
 

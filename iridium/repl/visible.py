@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def shortened(text: str, most: int = 60) -> str:
+    """What somebody typed, as an error repeats it."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def _escape(character: str) -> str:
     return (
         character if character.isprintable() or character == "\t" else character.encode("unicode_escape").decode()

@@ -50,6 +50,8 @@ class Decoded:
         self._legal = legal_opcodes(program.version)
         # Instructions that name an address which is not in the code yet: it may come when the code grows.
         self._dangling: list[int] = []
+        # And those that name one which is, by its index: they dangle once it is cut off.
+        self._sources: dict[int, list[int]] = {}
         self.extend()
 
     def extend(self) -> None:
@@ -66,7 +68,8 @@ class Decoded:
     def truncate(self) -> None:
         """Forget what was cut off the program's code; what still goes there dangles again."""
         count = len(self.program.code) // WORD
-        self._dangling = list(range(count))
+        cut = [source for target in range(count, self.scratch.count) for source in self._sources.pop(target, ())]
+        self._dangling = [source for source in self._dangling + cut if source < count]
         del self.steps[count:]
         self.scratch.count = count
         self.extend()
@@ -84,6 +87,8 @@ class Decoded:
                 target = self.scratch.index_of(value)
                 if target is None:
                     self._dangling.append(index)
+                else:
+                    self._sources.setdefault(target, []).append(index)
                 operands.append(target)
             else:
                 operands.append(value)

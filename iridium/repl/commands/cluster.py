@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred
 from iridium.cluster.types import Delivery, Member
 from iridium.errors import CommandError
 from iridium.events import CAPACITY, Event
-from iridium.repl.commands.table import Answer, Command, Done, Result, columns, number, shortened
+from iridium.repl.commands.table import Answer, Command, Done, Result, columns, number
+from iridium.repl.visible import shortened
 
 if TYPE_CHECKING:
     from iridium.repl.session import Session

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from iridium.errors import CommandError
-from iridium.repl.commands.table import Answer, Command, Result, number, shortened
+from iridium.repl.commands.table import Answer, Command, Result, number
 from iridium.repl.execution import Ending
+from iridium.repl.visible import shortened
 from iridium.repl.workspace import Workspace
 
 if TYPE_CHECKING:

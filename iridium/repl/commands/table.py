@@ -10,7 +10,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from iridium.errors import CommandError, IridiumError
-from iridium.repl.visible import visible, visible_json
+from iridium.repl.visible import shortened, visible, visible_json
 
 if TYPE_CHECKING:
     from iridium.repl.session import Session
@@ -152,11 +152,6 @@ def split_json(line: str) -> tuple[str, bool]:
     line = line.strip().replace("\t", " ")
     words, blank, last = line.rpartition(" ")
     return (words.rstrip(), True) if blank and last == JSON else (line, False)
-
-
-def shortened(text: str, most: int = 60) -> str:
-    """What somebody typed, as an error repeats it."""
-    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def number(text: str, what: str, least: int, most: int) -> int:

@@ -1,0 +1,225 @@
+"""The options of a node: what each accepts, what it is without being given, and that both front ends agree."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import platformdirs
+import pytest
+from click.testing import CliRunner
+from twisted.python import usage
+
+from iridium import options
+from iridium.cli import shell
+from iridium.errors import OptionError
+from iridium.node import NodeConfig
+from iridium.options import OPTIONS, configure, default_data_root
+from iridium.service import Options
+
+
+def test_without_any_option(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A node that is told nothing listens on loopback at the ports that clients assume, and joins nobody."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    assert configure({}) == NodeConfig(
+        node_alias="",
+        server_bind_host="127.0.0.1",
+        server_bind_port=2254,
+        bind_host="127.0.0.1",
+        bind_port=2244,
+        advertise="",
+        data_root_dir=tmp_path,
+        programs_dir=None,
+        cluster="iridium",
+        join=(),
+        threads=1,
+        no_repl=False,
+        insecure=False,
+    )
+
+
+GOOD: list[tuple[str, Any, Any]] = [
+    ("node-alias", "alpha", "alpha"),
+    ("node-alias", "e\u0301", "é"),
+    ("node-alias", "", ""),
+    ("server-bind-host", "::1", "::1"),
+    ("server-bind-host", "localhost", "localhost"),
+    ("server-bind-port", "0", 0),
+    ("server-bind-port", "65535", 65535),
+    ("bind-host", "127.0.0.2", "127.0.0.2"),
+    ("bind-port", "1", 1),
+    ("advertise", "node.example:2254", "node.example:2254"),
+    ("advertise", "[2001:db8::1]:2254", "[2001:db8::1]:2254"),
+    ("data-root-dir", "/srv/iridium", Path("/srv/iridium")),
+    ("programs-dir", "programs", Path("programs")),
+    ("cluster", "a", "a"),
+    ("cluster", "x" * 64, "x" * 64),
+    ("join", ["127.0.0.1:2254", "node.example:1"], ("127.0.0.1:2254", "node.example:1")),
+    ("threads", "1", 1),
+    ("threads", "1024", 1024),
+    ("no-repl", True, True),
+    ("insecure", True, True),
+]
+
+
+@pytest.mark.parametrize(("name", "typed", "value"), GOOD)
+def test_values_that_can_be_used(name: str, typed: Any, value: Any) -> None:
+    """Every option has values that reach the configuration under its name."""
+    config = configure({"data-root-dir": "d", name: typed})
+    assert getattr(config, name.replace("-", "_")) == value
+
+
+def test_every_option_is_tried() -> None:
+    """No option is missing from the tests of values."""
+    names = {option.name for option in OPTIONS}
+    assert {name for name, *_ in GOOD} == names
+    assert {name.replace("_", "-") for name in NodeConfig.__struct_fields__} == names
+
+
+BAD: list[tuple[str, Any]] = [
+    ("node-alias", "a b"),
+    ("node-alias", "x" * 65),
+    ("server-bind-host", ""),
+    ("server-bind-host", "a b"),
+    ("server-bind-port", "65536"),
+    ("server-bind-port", "-1"),
+    ("server-bind-port", ""),
+    ("bind-host", ""),
+    ("bind-port", "http"),
+    ("bind-port", "²"),
+    ("bind-port", "1" * 5000),
+    ("advertise", "here"),
+    ("advertise", "here:0"),
+    ("advertise", ""),
+    ("data-root-dir", ""),
+    ("programs-dir", ""),
+    ("cluster", ""),
+    ("cluster", "x" * 65),
+    ("cluster", "a b"),
+    ("cluster", "a\x07"),
+    ("join", ["127.0.0.1"]),
+    ("join", ["127.0.0.1:2254", ":2254"]),
+    ("threads", "0"),
+    ("threads", "1025"),
+    ("threads", "two"),
+    ("threads", "9" * 5000),
+]
+
+
+@pytest.mark.parametrize(("name", "typed"), BAD)
+def test_values_that_cannot_be_used(name: str, typed: Any) -> None:
+    """A value that cannot work is refused before anything starts, and the error names its option."""
+    with pytest.raises(OptionError, match=f"--{name}"):
+        configure({"data-root-dir": "d", "insecure": True, name: typed})
+
+
+# --- where the data is ---
+
+
+def test_the_data_directory_of_a_system_service() -> None:
+    """systemd's own choice comes first; of several directories that it gives, the first."""
+    assert default_data_root({"STATE_DIRECTORY": "/var/lib/a"}) == Path("/var/lib/a")
+    assert default_data_root({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}) == Path("/var/lib/a")
+
+
+@pytest.mark.parametrize("environment", [{}, {"STATE_DIRECTORY": ""}])
+def test_the_data_directory_otherwise(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """/var/lib/iridium is used by whoever may write it; everybody else has a directory of their own."""
+    monkeypatch.setattr(platformdirs, "user_state_path", lambda name: Path("/home/me/state") / name)
+    monkeypatch.setattr(options.os, "access", lambda path, mode: mode == os.W_OK)
+    assert default_data_root(environment) == Path("/var/lib/iridium")
+    monkeypatch.setattr(options.os, "access", lambda path, mode: False)
+    assert default_data_root(environment) == Path("/home/me/state/iridium")
+
+
+# --- who may reach the ports ---
+
+
+@pytest.mark.parametrize("option", ["bind-host", "server-bind-host"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "node.example"])
+def test_ports_that_others_reach_have_to_be_asked_for(option: str, host: str) -> None:
+    """Nothing is authenticated, so a port on another interface than loopback needs --insecure, and says so."""
+    given = {"data-root-dir": "d", option: host}
+    with pytest.raises(OptionError, match=f"--{option} {host}: .*--insecure"):
+        configure(given)
+    assert getattr(configure({**given, "insecure": True}), option.replace("-", "_")) == host
+
+
+def test_a_port_that_is_not_opened_needs_no_leave() -> None:
+    """Without a REPL port its interface does not matter; the cluster port's does."""
+    given = {"data-root-dir": "d", "no-repl": True}
+    assert configure({**given, "bind-host": "0.0.0.0"}).no_repl
+    with pytest.raises(OptionError):
+        configure({**given, "server-bind-host": "0.0.0.0"})
+
+
+# --- both front ends ---
+
+
+def by_twistd(arguments: list[str]) -> NodeConfig:
+    """What `twistd iridium` makes of arguments."""
+    parsed = Options()
+    parsed.parseOptions(arguments)
+    return parsed.config
+
+
+def by_click(arguments: list[str]) -> NodeConfig:
+    """What `iridium repl` makes of arguments."""
+    made: list[NodeConfig] = []
+
+    def command(**given: Any) -> None:
+        names = {option.name.replace("-", "_"): option.name for option in OPTIONS}
+        made.append(configure({names[key]: value for key, value in given.items()}))
+
+    result = CliRunner().invoke(click.command()(shell._node_options(command)), arguments)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    [config] = made
+    return config
+
+
+ARGUMENTS = [
+    [],
+    ["--node-alias", "alpha", "--cluster", "here"],
+    ["-H", "::1", "-P", "0", "-p", "0", "-t", "4"],
+    ["--server-bind-host=127.0.0.2", "--server-bind-port=7000", "--bind-host=127.0.0.3", "--bind-port=7001"],
+    ["--threads", "2", "--no-repl", "--insecure", "--bind-host", "0.0.0.0"],
+    ["--join", "127.0.0.1:1", "--join", "[::1]:2", "--advertise", "node.example:3"],
+    ["--programs-dir", "p", "--node-alias", ""],
+]
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS, ids=" ".join)
+def test_both_front_ends_understand_the_same(arguments: list[str]) -> None:
+    """`twistd iridium` and `iridium repl` take the same options, long and short, to the same configuration."""
+    arguments = [*arguments, "--data-root-dir", "d"]
+    config = by_twistd(arguments)
+    assert config == by_click(arguments)
+    assert config.data_root_dir == Path("d")
+
+
+@pytest.mark.parametrize(("name", "typed"), [(n, t) for n, t in BAD if isinstance(t, str)])
+def test_both_front_ends_refuse_the_same(name: str, typed: str) -> None:
+    """A bad value is refused at either, by name; twistd shows it as a mistake in its usage."""
+    arguments = ["--insecure", f"--{name}={typed}"]
+    with pytest.raises(usage.UsageError, match=f"--{name}"):
+        by_twistd(arguments)
+    with pytest.raises(OptionError, match=f"--{name}"):
+        by_click(arguments)
+
+
+def test_both_helps_list_every_option() -> None:
+    """The help of either names every option with its explanation, and the defaults of the ports."""
+    twistd = " ".join(str(Options()).split())
+    shown = " ".join(CliRunner().invoke(shell.repl, ["--help"]).output.split())
+    for option in OPTIONS:
+        assert f"--{option.name}" in twistd
+        assert f"--{option.name}" in shown
+        if not option.many:
+            assert option.help in twistd
+        assert option.help in shown
+    assert "[default: 2254]" in twistd

@@ -1,0 +1,230 @@
+"""The twistd service: how it is found, how it starts and fails, and what importing the package must not do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.application.service import IServiceMaker
+from twisted.internet import reactor as _reactor
+from twisted.internet.protocol import ClientCreator, Protocol
+from twisted.logger import globalLogPublisher
+from twisted.plugin import getPlugins
+from twisted.python import usage
+
+from iridium.node import NodeConfig
+from iridium.service import NodeService, Options, makeService
+from tests.test_node import eventually, free_port, sockets, within
+
+reactor: Any = _reactor
+ROOT = Path(__file__).parent.parent
+
+
+# --- being found ---
+
+
+def test_twistd_finds_the_service() -> None:
+    """`twistd iridium` exists: the plugin is listed once, and leads to this package's options and service."""
+    [maker] = [plugin for plugin in getPlugins(IServiceMaker) if plugin.tapname == "iridium"]
+    assert maker.options is Options
+    assert maker.makeService is makeService
+    assert maker.description
+
+
+def test_options_reach_the_service(tmp_path: Path) -> None:
+    """What was typed is what the node is started with; nothing is opened before the service starts."""
+    options = Options()
+    options.parseOptions(["--node-alias", "a", "-P", "0", "--data-root-dir", str(tmp_path / "data")])
+    service = makeService(options)
+    assert isinstance(service, NodeService)
+    assert service._config.node_alias == "a"
+    assert service._config.server_bind_port == 0
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--bind-port", "x"], "--bind-port 'x' is not a port"),
+        (["--join", "here"], "--join: 'here' is not HOST:PORT"),
+        (["--server-bind-host", "0.0.0.0"], "--insecure"),
+        (["--no-such-option"], "no-such-option"),
+        (["a-word"], "Wrong number of arguments"),
+    ],
+)
+def test_a_mistake_in_the_options(arguments: list[str], problem: str) -> None:
+    """A bad command line is a usage error that twistd prints, not a traceback."""
+    with pytest.raises(usage.UsageError, match=problem):
+        Options().parseOptions(["--data-root-dir", "d", *arguments])
+
+
+# --- starting and stopping ---
+
+
+@pytest_twisted.async_yield_fixture
+async def services() -> AsyncIterator[list[NodeService]]:
+    """Services that are stopped at the end, after which none of their sockets is open."""
+    before = sockets()
+    running: list[NodeService] = []
+    yield running
+    for service in running:
+        await within(service.stopService())
+    await eventually(lambda: not sockets() - before)
+
+
+def service(running: list[NodeService], root: Path, **options: Any) -> NodeService:
+    """A service with free ports, not started yet."""
+    given = {"server_bind_port": 0, "bind_port": 0, "data_root_dir": root, **options}
+    made = NodeService(NodeConfig(**given), reactor)
+    running.append(made)
+    return made
+
+
+class Client(Protocol):
+    """Collects what a port says."""
+
+    data = b""
+    lost = False
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.lost = True
+
+
+@pytest.mark.real_reactor
+@pytest_twisted.ensureDeferred
+async def test_start_and_stop(services: list[NodeService], tmp_path: Path) -> None:
+    """A started service greets at its REPL port; a stopped one has told its sessions and freed everything."""
+    made = service(services, tmp_path)
+    made.startService()
+    assert made.node is not None
+    assert made.node.mesh.listening
+    client = await within(ClientCreator(reactor, Client).connectTCP("127.0.0.1", made._repl.getHost().port))
+    await eventually(lambda: b"Welcome to Iridium!" in client.data)
+    services.remove(made)
+    await within(made.stopService())
+    await eventually(lambda: client.lost)
+    assert b"the node stops" in client.data
+    again = service(services, tmp_path)
+    again.startService()
+
+
+@pytest.mark.real_reactor
+@pytest_twisted.ensureDeferred
+async def test_without_a_shell(services: list[NodeService], tmp_path: Path) -> None:
+    """With --no-repl there is a cluster port and nothing else to connect to."""
+    made = service(services, tmp_path, no_repl=True)
+    made.startService()
+    assert made.node is not None
+    assert made.node.mesh.listening
+    assert made._repl is None
+
+
+@pytest.mark.parametrize(
+    ("option", "said"), [("server_bind_port", "--server-bind-port (-P)"), ("bind_port", "--bind-port (-p)")]
+)
+@pytest.mark.real_reactor
+@pytest_twisted.ensureDeferred
+async def test_a_port_in_use(
+    services: list[NodeService], tmp_path: Path, capfd: pytest.CaptureFixture[str], option: str, said: str
+) -> None:
+    """A start that fails ends the process with status 1 and one line that says which option to change."""
+    first = service(services, tmp_path, node_alias="a")
+    first.startService()
+    assert first.node is not None
+    port = first._repl.getHost().port
+    second = service(services, tmp_path, node_alias="b", **{option: port})
+    with pytest.raises(SystemExit) as raised:
+        second.startService()
+    assert raised.value.code == 1
+    assert raised.value.__suppress_context__
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.startswith("iridium: ")
+    assert said in line
+    assert f"127.0.0.1:{port}" in line
+
+
+@pytest.mark.real_reactor
+@pytest_twisted.ensureDeferred
+async def test_a_service_that_could_not_start_can_be_stopped(
+    services: list[NodeService], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Stopping what never got as far as a node fires at once, instead of holding the reactor up for ever."""
+    (tmp_path / "data").touch()
+    made = service([], tmp_path / "data")
+    with pytest.raises(SystemExit):
+        made.startService()
+    assert made.node is None
+    await within(made.stopService())
+    assert "--data-root-dir" in capfd.readouterr().err
+
+
+@pytest.mark.real_reactor
+@pytest_twisted.ensureDeferred
+async def test_an_insecure_start_is_logged(services: list[NodeService], tmp_path: Path) -> None:
+    """A node that others can reach says so in its log at every start; one that they cannot does not."""
+    seen: list[str] = []
+
+    def observe(event: dict[str, Any]) -> None:
+        seen.append(str(event.get("log_format")))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        service(services, tmp_path, node_alias="a").startService()
+        assert not any("--insecure" in line for line in seen)
+        service(services, tmp_path, node_alias="b", insecure=True, server_bind_host="0.0.0.0").startService()
+        assert any("--insecure" in line for line in seen)
+    finally:
+        globalLogPublisher.removeObserver(observe)
+
+
+@pytest.mark.real_reactor
+@pytest_twisted.ensureDeferred
+async def test_a_join_of_the_command_line(services: list[NodeService], tmp_path: Path) -> None:
+    """`--join` works while the contact starts: the service does not wait for it."""
+    port = free_port()
+    first = service(services, tmp_path, node_alias="a", join=(f"127.0.0.1:{port}",))
+    first.startService()
+    second = service(services, tmp_path, node_alias="b", server_bind_port=port)
+    second.startService()
+    await eventually(lambda: all(s.node and len(s.node.mesh.members()) == 2 for s in services))
+
+
+# --- what an import does ---
+
+
+def loaded_by(program: str) -> set[str]:
+    """The modules that a program loads in a Python of its own."""
+    shown = "\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program + shown], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_no_module_installs_a_reactor() -> None:
+    """`twistd --reactor` chooses the reactor: no import of any module may choose before it."""
+    loaded = loaded_by(
+        "import importlib, pkgutil, iridium\n"
+        "for found in pkgutil.walk_packages(iridium.__path__, 'iridium.'):\n"
+        "    importlib.import_module(found.name)\n"
+    )
+    assert {"iridium.cli.shell", "iridium.service", "iridium.repl.telnet", "iridium.testing"} <= loaded
+    assert "twisted.internet.defer" in loaded
+    assert "twisted.internet.reactor" not in loaded
+
+
+@pytest.mark.parametrize("module", ["iridium.cli", "iridium.cli.programs", "iridium.cli.cluster"])
+def test_commands_that_need_no_twisted_do_not_load_it(module: str) -> None:
+    """`iridium run` and the commands that ask a running node start quickly: Twisted alone would double that."""
+    loaded = loaded_by(f"import {module}")
+    assert module in loaded
+    assert not [name for name in loaded if name.partition(".")[0] == "twisted"]
