@@ -1,15 +1,17 @@
 """How long a mesh takes to form: one process a node, all listening, then all joining the first at once.
 
-    python benchmarks/mesh.py [--nodes 10 25 50] [--runs 20] [--json]
+    python benchmarks/mesh.py [--nodes 10 25 50] [--runs 20] [--erlang-runs 3] [--json]
 
 The time runs from the moment that every node is told to join until the last node holds N-1 ready links. Each run
 then waits half a second and checks that every pair has exactly one link, of the same name at both ends.
+Where Erlang is installed, its nodes do the same in the same run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -64,6 +66,56 @@ class Control(LineOnlyReceiver):
 stdio.StandardIO(Control())
 reactor.run(installSignalHandlers=False)
 """
+
+ERLANG = """
+io:format("ready~n"),
+Contact = list_to_atom(string:trim(io:get_line(""))),
+(Contact =:= node()) orelse net_kernel:connect_node(Contact),
+Wait = fun W() -> case length(nodes()) of
+    N when N =:= %d -> ok;
+    _ -> receive after 1 -> W() end
+end end,
+Wait(), io:format("done~n"), io:get_line(""), halt().
+"""
+
+
+def one_erlang_run(total: int) -> float:
+    """Form a mesh of Erlang nodes once; seconds until every node sees every other."""
+    name = "iridium_bench"
+    children = [
+        subprocess.Popen(
+            [
+                "erl",
+                "-noshell",
+                "-sname",
+                f"{name}{i}@localhost",
+                "-setcookie",
+                name,
+                "-eval",
+                ERLANG % (total - 1),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        for i in range(total)
+    ]
+    try:
+        for child in children:
+            assert child.stdout.readline() == "ready\n"
+        start = time.monotonic()
+        for child in children:
+            child.stdin.write(f"{name}0@localhost\n")
+        for child in children:
+            assert child.stdout.readline() == "done\n"
+        return time.monotonic() - start
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+            child.stdin.close()
+            child.stdout.close()
 
 
 def one_run(total: int, root: Path) -> tuple[float, list[str]]:
@@ -129,6 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nodes", type=int, nargs="+", default=[10, 25, 50])
     parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--erlang-runs", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     results = {}
@@ -145,6 +198,9 @@ def main() -> None:
             "worst_ms": round(1000 * max(good), 1) if good else None,
             "problems": [problem for _, problems in runs for problem in problems][:10],
         }
+        if options.erlang_runs and shutil.which("erl"):
+            erlang = [one_erlang_run(total) for _ in range(options.erlang_runs)]
+            results[total]["erlang_median_ms"] = round(1000 * statistics.median(erlang), 1)
         if not options.json:
             print(f"N = {total}: {results[total]}", flush=True)
     if options.json:

@@ -19,7 +19,10 @@ import tempfile
 import time
 from pathlib import Path
 
-HELLO = b'{"type":"hello","version":"99.0","cluster":"x","id":"00000000-0000-4000-8000-000000000000","incarnation":1}\n'
+HELLO = (
+    b'{"type":"hello","version":"99.0","cluster":"x","id":"00000000-0000-4000-8000-000000000000",'
+    b'"incarnation":1}\n'
+)
 """Any node answers this with a refusal."""
 
 

@@ -12,21 +12,31 @@ decided by the seed, so that a failing run can be repeated exactly::
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import uuid
+from collections import deque
 from collections.abc import Callable
 from random import Random
 
-from iridium.cluster.link import Link
+from iridium.cluster.identity import next_incarnation
+from iridium.cluster.link import Link, Role
 from iridium.cluster.liveness import TICK
 from iridium.cluster.membership import Membership
 from iridium.cluster.messages import MessageError
 from iridium.cluster.peer import Dial, Join, Me, Outcome
+from iridium.cluster.rules import join_address, split_address
 from iridium.errors import IridiumError
 
 DIAL_TIMEOUT = 5.0
 """Seconds until a connection that nobody answers is given up, as on the real network."""
+
+RETRANSMIT = 0.2
+"""Seconds until a lost segment is sent again for the first time: what Linux waits at least."""
+
+TRIES = 5
+"""Times that a lost segment is sent again before the connection is given up."""
 
 
 class SimulatedNode:
@@ -74,6 +84,11 @@ class SimulatedNode:
         elif self.alive:
             action()
 
+    def accept(self, link: Link) -> None:
+        """Take a connection that the kernel accepted."""
+        if link in self.pipes:
+            self.machine.connection_made(link)
+
     # What the membership machine asks of the world:
 
     def dial(self, dial: Dial) -> None:
@@ -107,61 +122,110 @@ class SimulatedNode:
 
 
 class Pipe:
-    """A connection between two simulated nodes: each end's bytes arrive at the other in order, after a delay."""
+    """A connection between two simulated nodes.
+
+    What one end sends arrives at the other in order. A segment that is lost, by chance or because the way is
+    blocked, is sent again after 0.2 s, 0.4 s, 0.8 s and so on, as TCP does; after five tries the sender's end of
+    the connection is reset, while the other end learns of it only once it sends something itself.
+    """
 
     def __init__(self, network: Network) -> None:
         self.network = network
         self.ends: list[tuple[SimulatedNode, Link]] = []
+        self._gone = [False, False]
         self._arrival = [0.0, 0.0]
-        self.cut = False
+        self._segments: tuple[deque[bytes | None], deque[bytes | None]] = (deque(), deque())
 
     def attach(self, node: SimulatedNode, link: Link) -> None:
         """Give the pipe an end."""
         self.ends.append((node, link))
         node.pipes[link] = self
 
-    def _other(self, link: Link) -> int:
-        return 1 if self.ends[0][1] is link else 0
+    def joins(self, a: SimulatedNode, b: SimulatedNode) -> bool:
+        """Whether these two nodes are its ends."""
+        return {id(node) for node, _ in self.ends} == {id(a), id(b)}
 
     def send(self, link: Link) -> None:
         """Carry what a link has queued; then the end of the connection, if it is closed."""
+        end = self._end_of(link)
         data = link.data_to_send()
-        to = self._other(link)
-        if len(self.ends) < 2 or self.cut:
-            return
-        node, target = self.ends[to]
-        source = self.ends[1 - to][0]
-        if not self.network.reaches(source, node):
-            return  # lost: the peers find out by silence
-        # In order, as TCP delivers: nothing overtakes what was sent before it.
-        at = self._arrival[to] = max(self._arrival[to], self.network.now + self.network.delay())
         if data:
-            self.network.at(at, lambda: node.happen(lambda: self._deliver(node, target, data)))
+            self._queue(end, data)
         if link.closed:
-            self.network.at(at, lambda: node.happen(lambda: self._end(node, target)))
-            source.pipes.pop(link, None)
-            source.machine.link_lost(link)
+            self.close(end)
+            node = self.ends[end][0]
+            node.machine.link_lost(link)
 
-    def _deliver(self, node: SimulatedNode, link: Link, data: bytes) -> None:
-        if link not in node.pipes or link.closed:
+    def close(self, end: int) -> None:
+        """This end is closed by its process or its kernel; the other one is told."""
+        if not self._gone[end]:
+            node, link = self.ends[end]
+            node.pipes.pop(link, None)
+            self._queue(end, None)
+            self._gone[end] = True
+
+    def end_at(self, node: SimulatedNode) -> int:
+        """Which end a node has."""
+        return 0 if self.ends[0][0] is node else 1
+
+    def _end_of(self, link: Link) -> int:
+        return 0 if self.ends[0][1] is link else 1
+
+    def _queue(self, end: int, segment: bytes | None) -> None:
+        if self._gone[end]:
+            return
+        segments = self._segments[end]
+        segments.append(segment)
+        if len(segments) == 1:
+            self._transmit(end, 0)
+
+    def _transmit(self, end: int, tries: int) -> None:
+        segments = self._segments[end]
+        while segments:
+            if len(self.ends) < 2 or self.network.loses(self.ends[end][0], self.ends[1 - end][0]):
+                if tries == TRIES:
+                    segments.clear()
+                    self._reset(end)
+                else:
+                    self.network.later(RETRANSMIT * 2**tries, functools.partial(self._transmit, end, tries + 1))
+                return
+            tries = 0
+            self._carry(end, segments.popleft())
+
+    def _carry(self, end: int, segment: bytes | None) -> None:
+        other = 1 - end
+        # In order: nothing overtakes what was sent before it.
+        at = self._arrival[other] = max(self._arrival[other], self.network.now + self.network.delay())
+        node = self.ends[other][0]
+        if self._gone[other] or not node.alive:
+            self.network.at(at, lambda: self._reset(end))  # nobody has that connection any more
+        elif segment is None:
+            self.network.at(at, lambda: node.happen(lambda: self._reset(other)))
+        else:
+            self.network.at(at, lambda: node.happen(lambda: self._deliver(other, segment)))
+
+    def _deliver(self, end: int, data: bytes) -> None:
+        node, link = self.ends[end]
+        if self._gone[end] or link.closed:
             return
         try:
             node.machine.receive(link, data)
         except MessageError as error:
+            node.log.append(("misbehaved", link.host, str(error)))
             node.machine.link_lost(link, str(error))
 
-    def _end(self, node: SimulatedNode, link: Link) -> None:
-        if node.pipes.pop(link, None) is not None:
-            node.machine.link_lost(link)
+    def _reset(self, end: int) -> None:
+        """An end learns that the connection is over."""
+        if end < len(self.ends) and not self._gone[end]:
+            self._gone[end] = True
+            node, link = self.ends[end]
+            node.pipes.pop(link, None)
+            node.happen(lambda: node.machine.link_lost(link))
 
     def sever(self) -> None:
-        """End the connection at both ends at once."""
-        self.cut = True
-        for node, link in self.ends:
-            self._sever_end(node, link)
-
-    def _sever_end(self, node: SimulatedNode, link: Link) -> None:
-        self.network.later(self.network.delay(), lambda: node.happen(lambda: self._end(node, link)))
+        """End the connection at both ends, as a router that forgets it does."""
+        for end in range(len(self.ends)):
+            self.network.later(self.network.delay(), functools.partial(self._reset, end))
 
 
 class Network:
@@ -170,30 +234,75 @@ class Network:
     Args:
         seed: decides every delay and every choice.
         slowest: the longest delay of a segment, in seconds.
+        loss: the share of segments that are lost, from 0 to 1.
 
     Attributes:
+        random: where every choice comes from.
         now: the virtual time, in seconds.
+        wall: what the wall clock is ahead of it; step it as you like.
         nodes: every node ever made, in order.
+        loss: as given; may be changed at any time.
     """
 
-    def __init__(self, seed: int = 0, slowest: float = 0.005) -> None:
+    def __init__(self, seed: int = 0, slowest: float = 0.005, loss: float = 0.0) -> None:
         self.random = Random(seed)
         self.now = 0.0
+        self.wall = 1_800_000_000.0
+        self.loss = loss
         self.nodes: list[SimulatedNode] = []
         self._slowest = slowest
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._blocked: dict[tuple[str, str], None] = {}
+        self._dark: dict[str, None] = {}
+        self._listening: dict[str, SimulatedNode] = {}
 
-    def node(self, alias: str = "", cluster: str = "iridium", id: str = "", incarnation: int = 1) -> SimulatedNode:
-        """A new node, which listens at an address of its own and ticks from now on."""
+    def node(
+        self, alias: str = "", cluster: str = "iridium", id: str = "", incarnation: int = 1, port: int = 2254
+    ) -> SimulatedNode:
+        """A new node on a host of its own, which listens and ticks from now on.
+
+        Args:
+            alias, cluster, id, incarnation: who it is; a new id by default.
+            port: where it listens.
+        """
         host = f"10.0.{len(self.nodes) // 200}.{len(self.nodes) % 200 + 1}"
         me = Me(id or str(uuid.UUID(int=self.random.getrandbits(128), version=4)), alias, incarnation, cluster)
-        me.address = f"{host}:2254"
-        node = SimulatedNode(self, me, host)
+        me.address = f"{host}:{port}"
+        return self._start(SimulatedNode(self, me, host))
+
+    def _start(self, node: SimulatedNode) -> SimulatedNode:
         self.nodes.append(node)
+        self._listening[node.address] = node
         self.later(self.random.uniform(0, TICK), lambda: self._tick(node))
         return node
+
+    def restart(self, node: SimulatedNode, *, elsewhere: bool = False, amnesia: bool = False) -> SimulatedNode:
+        """Start a crashed node again, as a new process.
+
+        Args:
+            node: the crashed one.
+            elsewhere: it listens at another address.
+            amnesia: its data directory is gone: it has another id and knows nobody.
+
+        Returns:
+            The new process; with its data, it looks for the members that it knew.
+        """
+        assert not node.alive, "crash it first"
+        old = node.me
+        stored = 0 if amnesia else old.incarnation
+        id = str(uuid.UUID(int=self.random.getrandbits(128), version=4)) if amnesia else old.id
+        me = Me(id, old.alias, next_incarnation(stored, lambda: self.wall + self.now), old.cluster, False)
+        me.address = old.address
+        if elsewhere:
+            host, port = split_address(old.address)
+            me.address = join_address(host, port + 1)
+        again = self._start(SimulatedNode(self, me, node.host))
+        if not amnesia:
+            known = [record for record in node.machine.table.records() if record.id != old.id]
+            again.machine.remember([] if old.left else known)
+            me.left = old.left
+        return again
 
     def _tick(self, node: SimulatedNode) -> None:
         if node.alive:
@@ -250,11 +359,23 @@ class Network:
         result.join = node.machine.dialler.join(contact.address, result.succeed, result.fail)
         return result
 
-    def crash(self, node: SimulatedNode) -> None:
-        """End a node's process: its connections end, and its port refuses."""
+    def crash(self, node: SimulatedNode, *, silently: bool = False) -> None:
+        """End a node's process.
+
+        Args:
+            node: which.
+            silently: its host goes with it, so that nobody is told; otherwise the kernel ends its connections and
+                refuses new ones.
+        """
         node.alive = False
+        if silently:
+            self._dark[node.host] = None
         for pipe in list(node.pipes.values()):
-            pipe.sever()
+            pipe.close(pipe.end_at(node))
+
+    def light(self, node: SimulatedNode) -> None:
+        """A host that went dark is there again."""
+        self._dark.pop(node.host, None)
 
     def freeze(self, node: SimulatedNode) -> None:
         """Stop a node's process, as SIGSTOP does: connections stay, nothing answers."""
@@ -270,7 +391,7 @@ class Network:
     def sever(self, a: SimulatedNode, b: SimulatedNode) -> None:
         """Cut every connection between two nodes, once."""
         for pipe in list(a.pipes.values()):
-            if any(node is b for node, _ in pipe.ends):
+            if pipe.joins(a, b):
                 pipe.sever()
 
     def block(self, a: SimulatedNode, b: SimulatedNode) -> None:
@@ -278,33 +399,38 @@ class Network:
         self._blocked[a.host, b.host] = None
 
     def unblock(self) -> None:
-        """Everything reaches everybody again; connections that lost bytes are cut, as TCP gives up on them."""
-        for a, b in list(self._blocked):
-            nodes = {node.host: node for node in self.nodes}
-            self.sever(nodes[a], nodes[b])
+        """Everything reaches everybody again, hosts that went dark included."""
         self._blocked.clear()
+        self._dark.clear()
 
     def reaches(self, a: SimulatedNode, b: SimulatedNode) -> bool:
-        """Whether what a sends arrives at b."""
-        return (a.host, b.host) not in self._blocked
+        """Whether what a sends can arrive at b."""
+        return (a.host, b.host) not in self._blocked and a.host not in self._dark and b.host not in self._dark
+
+    def loses(self, a: SimulatedNode, b: SimulatedNode) -> bool:
+        """Whether the next segment from a to b is lost."""
+        return not self.reaches(a, b) or (self.loss > 0 and self.random.random() < self.loss)
 
     def connect(self, node: SimulatedNode, dial: Dial) -> None:
         """Carry out a dial."""
-        target = next((n for n in reversed(self.nodes) if n.address == dial.address), None)
-        if target is None or not (self.reaches(node, target) and self.reaches(target, node)):
-            self.later(DIAL_TIMEOUT, lambda: node.happen(lambda: self._failed(node, dial, "silent", "no answer")))
-            return
-        self.later(self.delay(), lambda: self._arrive(node, target, dial))
+        self._knock(node, dial, 0)
+        self.later(DIAL_TIMEOUT, lambda: node.happen(lambda: self._failed(node, dial, "silent", "no answer")))
 
-    def _arrive(self, node: SimulatedNode, target: SimulatedNode, dial: Dial) -> None:
-        if not target.alive:
-            self.later(
-                self.delay(),
-                lambda: node.happen(lambda: self._failed(node, dial, "refused", "nothing listens there")),
-            )
+    def _knock(self, node: SimulatedNode, dial: Dial, tries: int) -> None:
+        """Send what opens a connection, again after 1 s, 2 s and so on while it is lost."""
+        target = self._listening.get(dial.address)
+        if target is None:
             return
-        # The kernel accepts, whether or not the process runs.
-        self.later(self.delay(), lambda: node.happen(lambda: self._connected(node, target, dial)))
+        if self.loses(node, target) or self.loses(target, node):
+            if tries < TRIES:
+                self.later(1.0 * 2**tries, lambda: self._knock(node, dial, tries + 1))
+            return
+        there_and_back = self.delay() + self.delay()
+        if target.alive:  # the kernel accepts, whether or not the process runs
+            self.later(there_and_back, lambda: node.happen(lambda: self._connected(node, target, dial)))
+        else:
+            refused = "nothing listens there"
+            self.later(there_and_back, lambda: node.happen(lambda: self._failed(node, dial, "refused", refused)))
 
     def _connected(self, node: SimulatedNode, target: SimulatedNode, dial: Dial) -> None:
         if dial not in node.dials:
@@ -315,12 +441,8 @@ class Network:
             return
         pipe = Pipe(self)
         pipe.attach(node, link)
-
-        def accept() -> None:
-            pipe.attach(target, target.machine.connection_made(node.host))
-            node.output(link)
-
-        target.happen(accept)
+        pipe.attach(target, Link(Role.ACCEPTOR, node.host, self.now, target.output))
+        target.happen(lambda: target.accept(pipe.ends[1][1]))
 
     def _failed(self, node: SimulatedNode, dial: Dial, outcome: Outcome, detail: str) -> None:
         if dial in node.dials:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from iridium.cluster import messages as m
+from iridium.cluster.link import Link, Role
 from iridium.cluster.refusals import FINAL, REMEDIES, RefusedError, UnreachableError
 from iridium.errors import CommandError
 from iridium.testing import JoinResult, Network, SimulatedNode
@@ -367,12 +368,14 @@ def test_a_hello_and_nothing_more_is_not_remembered() -> None:
     network = Network(22)
     a = network.node("a")
     hello = m.Hello("1.0", "iridium", "00000000-0000-4000-8000-00000000000a", 1, "x", "10.9.9.9:1")
-    link = a.machine.connection_made("10.9.9.9")
+    link = Link(Role.ACCEPTOR, "10.9.9.9", 0.0, a.output)
+    a.machine.connection_made(link)
     a.machine.receive(link, m.encode(hello))
     assert "x" in a.states()
     a.machine.link_lost(link)
     assert a.states() == {"a": "up"}
-    silent = a.machine.connection_made("10.9.9.9")
+    silent = Link(Role.ACCEPTOR, "10.9.9.9", 0.0, a.output)
+    a.machine.connection_made(silent)
     a.machine.receive(silent, m.encode(hello))
     network.run(6.0)
     assert silent.closed

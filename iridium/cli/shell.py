@@ -9,9 +9,11 @@ import atexit
 import contextlib
 import os
 import queue
+import signal
 import sys
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,11 +24,12 @@ from iridium.cli.status import Failure
 from iridium.cli.streams import Output
 from iridium.errors import IridiumError
 from iridium.options import OPTIONS, configure
+from iridium.repl.lines import BadLineError, LineReader
 
 PROMPT = ">>> "
 
-LONGEST_LINE = 64 * 1024
-"""Characters of a line, as on the REPL port."""
+PIECE = 64 * 1024
+"""Bytes that are read from a pipe at once."""
 
 HISTORY = 1000
 """Lines of history that are kept between sessions."""
@@ -56,41 +59,67 @@ class Prompt:
     Args:
         output: where text goes.
         interactive: whether a person types; only then prompts are shown.
+
+    Attributes:
+        closed: set when the session is over.
+        lost: why text can no longer be shown, or None.
+        on_lost: called when that begins.
     """
 
     def __init__(self, output: Output, interactive: bool) -> None:
         self._output = output
         self._interactive = interactive
         self._typing = False
+        self._reader = LineReader()
+        self._lines: deque[str | BadLineError] = deque()
         self.closed = threading.Event()
+        self.lost: BaseException | None = None
+        self.on_lost: Callable[[], Any] = lambda: None
 
     def write(self, text: str) -> None:
         """Show text of the session; its prompts are ours to give, except the one that a text from afar repeats."""
-        if text != PROMPT or (self._typing and self._interactive):
-            with contextlib.suppress(BrokenPipeError):
-                self._output.write(text)
+        if text in (PROMPT, f"\n{PROMPT}") and not (self._typing and self._interactive):
+            text = text.removesuffix(PROMPT)
+        if self.lost is not None:
+            return
+        try:
+            self._output.write(text)
+        except (BrokenPipeError, Failure) as error:
+            self.lost = error
+            self.closed.set()
+            self.on_lost()
 
-    def read(self) -> str | None:
+    def read(self) -> str | BadLineError | None:
         """The next line, or None at the end of input; Ctrl-C gives up what was typed."""
         self._typing = True
         try:
-            if self._interactive:
-                return input(PROMPT)
-            line = sys.stdin.readline()
-            return line.rstrip("\r\n") if line else None
+            while not self._lines:
+                data = self._typed() if self._interactive else self._piped()
+                if data is None:
+                    return None
+                self._lines.extend(self._reader.feed(data) if data else self._reader.finish())
+                if not data and not self._lines:
+                    return None
+            return self._lines.popleft()
+        except UnicodeDecodeError as error:
+            return BadLineError("not UTF-8", f"{error}; the line was dropped")
+        finally:
+            self._typing = False
+
+    def _typed(self) -> bytes | None:
+        """What was typed, which is several lines where they were pasted; None at the end."""
+        try:
+            return input(PROMPT).encode(errors="surrogateescape") + b"\n"
         except KeyboardInterrupt:
-            if not self._interactive:
-                raise
             self.write("\n")
-            return ""
+            return b"\n"
         except EOFError:
             self.write("\n")
             return None
-        except UnicodeDecodeError as error:
-            self.write(f"that line is not UTF-8: {error}\n")
-            return ""
-        finally:
-            self._typing = False
+
+    def _piped(self) -> bytes | None:
+        """The next piece of the input, empty at its end; None where the process was started without any."""
+        return os.read(sys.stdin.fileno(), PIECE) if sys.stdin is not None else None
 
 
 class Background:
@@ -141,6 +170,8 @@ def repl(**given: Any) -> None:
     The shell has a node of its own, which listens once you say `!start_cluster`. Without --node-alias and
     --data-root-dir the node is nobody in particular: its data is gone when the shell ends.
     """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     names = {option.name.replace("-", "_"): option.name for option in OPTIONS}
     typed = {names[key]: value for key, value in given.items()}
     with _data_root(typed):
@@ -186,18 +217,27 @@ def _converse(background: Background, config: Any) -> None:
     except IridiumError as error:
         raise Failure(f"iridium: {error}", 1) from None
     try:
+        prompt.on_lost = lambda: background.reactor.callFromThread(session.end)
         if interactive:
             _edit_lines(session)
         while not prompt.closed.is_set():
             line = prompt.read()
             if line is None:
                 break
-            if len(line) > LONGEST_LINE:
-                prompt.write(f"that line has over {LONGEST_LINE} characters; nothing of it was done\n")
-                continue
-            background.call(lambda line=line: session.submit(line), session.interrupt)  # type: ignore[misc]
+            background.call(lambda line=line: _give(session, line), session.interrupt)  # type: ignore[misc]
+        if prompt.lost is not None:
+            raise prompt.lost
     finally:
         background.call(lambda: (session.end(), node.stop())[1])
+
+
+def _give(session: Any, line: str | BadLineError) -> Any:
+    return session.reject(line) if isinstance(line, BadLineError) else session.submit(line)
+
+
+def _end(number: int, frame: Any) -> None:
+    """A signal that ends the process lets it clear up first."""
+    raise SystemExit(128 + number)
 
 
 def _edit_lines(session: Any) -> None:

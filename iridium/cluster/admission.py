@@ -60,9 +60,6 @@ class Admission:
                     peer.held.close()
                 peer.held = link
                 return
-        elif len(self._membership.table.peers) >= MOST_MEMBERS - 1:
-            self._turn_away(link, "FULL", f"the cluster has {MOST_MEMBERS} members")
-            return
         if (
             hello.want == "join"
             and hello.alias
@@ -74,6 +71,9 @@ class Admission:
             self._turn_away(
                 link, "UNREACHABLE", f"{hello.address} is a loopback address; you come from {link.host}"
             )
+            return
+        if peer is None and self._membership.table.living() >= MOST_MEMBERS - 1:
+            self._turn_away(link, "FULL", f"the cluster has {MOST_MEMBERS} members")
             return
         self._accept(link, hello, address)
 

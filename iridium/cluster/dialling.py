@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MOST_DIALS = 16
 """Dials at once: enough for a mesh to form at the speed of the network, few enough not to be a flood."""
 
+EXPECTED = (0.25, 1.0)
+"""Seconds, at least and at most, that a newcomer is given to call before it is called."""
+
 HOPELESS = 12
 """Failures that a refusal which no waiting changes counts as: it leads to the longest pause."""
 
@@ -52,6 +55,11 @@ class Dialler:
         peer.next_dial = None
         peer.dial = self._new_dial(peer.record.address, peer)
         self._start(peer.dial)
+
+    def expect(self, peer: Peer) -> None:
+        """Dial a peer that others told of in passing, unless it calls first: a newcomer dials everybody itself."""
+        if not peer.link and not peer.dial:
+            peer.next_dial = self._membership.clock() + self._membership.random.uniform(*EXPECTED)
 
     def _start(self, dial: Dial) -> None:
         if len(self._dials) >= MOST_DIALS:

@@ -31,6 +31,9 @@ SILENCE = 1.0
 SUSPICION = 2.0
 """Seconds without a byte before a peer is suspected: a ping had a second to come back."""
 
+SUSPICION_UNLINKED = 4.0
+"""The same for a peer that only others have a link to: they had two rounds of digests to say that they heard it."""
+
 DEATH = 5.0
 """Seconds in which nobody heard from a peer before it is down."""
 
@@ -97,6 +100,7 @@ class Liveness:
         if incarnation < known.incarnation:
             return
         newly = not known.left or peer.gone is None
+        peer.alive = "down"  # so that it comes back as news
         peer.record = m.MemberRecord(known.id, incarnation, known.alias, known.address, True)
         peer.next_dial = None
         if newly:
@@ -132,11 +136,12 @@ class Liveness:
             self._judge(peer, now)
             if peer.next_dial is not None and peer.next_dial <= now:
                 membership.dialler.want(peer)
-            if peer.alive == "suspect" and not peer.record.left:
+            if not peer.record.left and (peer.alive == "suspect" or (peer.alive == "up" and not peer.open_link)):
                 suspects.append(peer.id)
             elif peer.gone is not None and now - peer.gone > RETENTION:
                 membership.drop(peer)
-        if now >= self._next_digest:
+        # While the mesh forms, what would be told is about to change; but not for ever.
+        if now >= self._next_digest + (DIGEST_EVERY if membership.handshakes and not suspects else 0.0):
             self._next_digest = now + DIGEST_EVERY * membership.random.uniform(0.75, 1.25)
             self._tell(suspects)
 
@@ -161,8 +166,8 @@ class Liveness:
             if silent >= SILENCE and (peer.pinged is None or now - peer.pinged >= SILENCE):
                 peer.pinged = now
                 link.send(m.Ping(0))
-        silent = now - peer.heard
-        if peer.alive == "up" and silent >= SUSPICION and link is not None:
+        silent = now - max(peer.heard, peer.since)
+        if peer.alive == "up" and silent >= (SUSPICION if link is not None else SUSPICION_UNLINKED):
             self._become(peer, "suspect", f"silent for {silent:.1f} s")
             self._next_digest = now
         elif peer.alive == "suspect" and silent >= DEATH:
@@ -187,7 +192,7 @@ class Liveness:
                     self.heard(subject, now - age / 1000)
         if message.asks:
             known = [membership.table.peers[id] for id in message.asks if id in membership.table.peers]
-            ages = {p.id: max(0, int(1000 * (now - p.heard))) for p in known if p.alive != "down"}
+            ages = {p.id: max(0, int(1000 * (now - p.heard))) for p in known if p.heard > now - RETENTION}
             link.send(m.Digest(ages=ages))
         if message.hash and message.hash != membership.table.hash() and now - peer.told >= TELL_AGAIN:
             peer.told = now

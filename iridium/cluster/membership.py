@@ -16,7 +16,7 @@ from iridium.cluster import messages as m
 from iridium.cluster.admission import Admission
 from iridium.cluster.dialling import Dialler
 from iridium.cluster.identity import alias_problem
-from iridium.cluster.link import Link, Role
+from iridium.cluster.link import Link
 from iridium.cluster.liveness import Liveness
 from iridium.cluster.peer import Dial, Me, Peer, Surroundings, checked_address
 from iridium.cluster.questions import Questions
@@ -100,18 +100,14 @@ class Membership:
         self.me.incarnation = incarnation
         self.table.changed()
 
-    def connection_made(self, host: str) -> Link:
+    def connection_made(self, link: Link) -> None:
         """Somebody connected.
 
         Args:
-            host: where from.
-
-        Returns:
-            The link to feed with what arrives.
+            link: this end of the connection, to feed with what arrives.
         """
-        link = Link(Role.ACCEPTOR, host, self.clock(), self.world.output)
+        link.began = link.heard = self.clock()
         self.handshakes[link] = None
-        return link
 
     def receive(self, link: Link, data: bytes) -> None:
         """Bytes arrived on a link.
@@ -281,7 +277,10 @@ class Membership:
                 link.incarnation = record.incarnation  # it speaks of itself
             elif peer.link is not None and peer.link.incarnation < record.incarnation:
                 self.cut(peer)  # that life is over, whether or not its connection knows
-            self.dialler.want(peer)
+            if link is not None and link.open:
+                self.dialler.expect(peer)
+            else:
+                self.dialler.want(peer)
 
     def _refute(self, record: m.MemberRecord) -> None:
         """Outdo what is said of this node, if it is newer than what it says itself."""

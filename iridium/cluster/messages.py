@@ -224,7 +224,10 @@ def decode(line: bytes) -> Message | Unknown:
     try:
         kind = _anything.decode(line).get("type")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise MessageError(f"not a line of JSON: {problem}") from None
+        hint = (
+            "; that is a REPL port, the cluster port is another" if line.startswith(b"Welcome to Iridium!") else ""
+        )
+        raise MessageError(f"not a line of JSON: {problem}{hint}") from None
     if isinstance(kind, str) and kind not in _FIELDS:
         return Unknown(kind)
     raise MessageError(f"a bad {kind!r} message: {problem}") from None

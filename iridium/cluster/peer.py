@@ -13,6 +13,8 @@ from iridium.cluster.rules import is_wildcard, join_address, reachable_address, 
 from iridium.cluster.types import Member, State
 from iridium.errors import IridiumError, OptionError
 
+NEVER = float("-inf")
+
 Outcome = Literal["refused", "silent", "closed"]
 """How a dial fails: nothing listens there; no answer in time, or no way there; the peer hung up."""
 
@@ -63,7 +65,8 @@ class Peer:
         dial: the attempt to reach it that is under way or waiting.
         held: a connection whose hello waits for that attempt to end.
         lost: the names of links that are gone; the next hello tells the latest of them.
-        heard: when this node, or one that told it, last heard from it.
+        since: when this node learned of it.
+        heard: when this node, or one that told it, last heard from it; NEVER if nobody did.
         pinged: when the last ping went out that nothing came back for, or None.
         failures: dials that failed since it was last reached.
         next_dial: when to dial it again, or None.
@@ -72,19 +75,8 @@ class Peer:
     """
 
     __slots__ = (
-        "alive",
-        "dial",
-        "failures",
-        "gone",
-        "heard",
-        "held",
-        "link",
-        "lost",
-        "newcomer",
-        "next_dial",
-        "pinged",
-        "record",
-        "told",
+        "alive", "dial", "failures", "gone", "heard", "held", "link", "lost", "newcomer", "next_dial", "pinged",
+        "record", "since", "told",
     )  # fmt: skip
 
     def __init__(self, record: MemberRecord, now: float) -> None:
@@ -94,13 +86,14 @@ class Peer:
         self.dial: Dial | None = None
         self.held: Link | None = None
         self.lost: deque[str] = deque(maxlen=MOST_LOST)
-        self.heard = now
+        self.since = now
+        self.heard = NEVER
         self.pinged: float | None = None
         self.failures = 0
         self.next_dial: float | None = None
         self.gone: float | None = None
         self.newcomer = False
-        self.told = -1.0e9  # when it was last sent all records
+        self.told = NEVER  # when it was last sent all records
 
     @property
     def id(self) -> str:

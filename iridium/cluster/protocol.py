@@ -9,7 +9,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from iridium.cluster.link import Link
+from iridium.cluster.link import Link, Role
 from iridium.cluster.messages import MessageError
 from iridium.cluster.peer import Dial
 
@@ -40,9 +40,11 @@ class ClusterProtocol(Protocol):
         self.transport.setTcpKeepAlive(True)
         host = self.transport.getPeer().host
         machine = self._mesh.machine
-        self.link = (
-            machine.connection_made(host) if self._dial is None else machine.dialler.connected(self._dial, host)
-        )
+        if self._dial is not None:
+            self.link = machine.dialler.connected(self._dial, host)
+        else:
+            self.link = Link(Role.ACCEPTOR, host, machine.clock(), self._mesh.output)
+            machine.connection_made(self.link)
         if self.link is None:
             self.transport.abortConnection()
             return

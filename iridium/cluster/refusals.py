@@ -13,7 +13,7 @@ REMEDIES: dict[str, str] = {
     "ID_IN_USE": "another live node has the same id, from a copied data directory: "
     "stop this node and delete node.json in its data directory",
     "DUPLICATE": "nothing needs to be done: the two nodes are linked already",
-    "LEFT": "that node has left the cluster; join another member, or let it join again",
+    "LEFT": "join another member, or let that node join again",
     "NAME_IN_USE": "start the node with another --node-alias, or stop the node that has this one",
     "UNREACHABLE": "the node advertises an address that others cannot reach: "
     "set --server-bind-host (-H) or --advertise to one they can",

@@ -1,0 +1,406 @@
+"""The simulation campaign: random clusters, random faults, and what must hold whatever happens.
+
+    python -m tests.simulate --runs 100 --seed 1
+
+Each seed is one cluster of 3 to 50 nodes and one story of joins, leaves, crashes, restarts (also elsewhere, also
+without their data), partitions (also one way only), loss, pauses, duplicate names and clocks that jump. Then
+every fault ends, and within :data:`SETTLE` seconds there must be one mesh. A seed that fails is printed with the
+command that repeats it and the end of its story.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections.abc import Callable
+
+from iridium.cluster.refusals import FINAL, RefusedError
+from iridium.cluster.table import MOST_RECORDS
+from iridium.testing import JoinResult, Network, SimulatedNode
+
+SETTLE = 60.0
+"""Seconds after the last fault until all is well: the longest pause between dials, and the dial, with room."""
+
+MOST_NODES = 50
+
+SHOWN = 30
+"""Lines of a failed story that are printed."""
+
+
+class Broken(AssertionError):  # noqa: N818 - it is what an assertion says
+    """Something that must hold does not."""
+
+
+class Story:
+    """One seed: a network, its nodes, and what happens to them.
+
+    Args:
+        seed: decides everything.
+        most: the most nodes.
+    """
+
+    def __init__(self, seed: int, most: int = MOST_NODES) -> None:
+        self.chance = random.Random(f"story {seed}")
+        self.network = Network(seed, slowest=self.chance.choice([0.001, 0.01, 0.1]))
+        self.network.loss = self.chance.choice([0.0, 0.0, 0.02, 0.1])
+        self.lines: list[str] = []
+        self.joins: dict[SimulatedNode, JoinResult] = {}
+        self.refusals: dict[SimulatedNode, RefusedError] = {}
+        self.down_since: dict[tuple[SimulatedNode, SimulatedNode], float] = {}
+        self.names = 0
+        self.most = most
+        count = min(most, self.chance.choice([3, 4, 5, 8, 12, 20, 50]))
+        for _ in range(count):
+            self.newcomer()
+        self.actions: list[tuple[int, Callable[[], None]]] = [
+            (2, self.newcomer),
+            (1, self.namesake),
+            (2, self.leave),
+            (2, self.return_),
+            (3, self.crash),
+            (4, self.restart),
+            (3, self.cut),
+            (2, self.block),
+            (1, self.island),
+            (2, self.heal),
+            (2, self.freeze),
+            (3, self.thaw),
+            (1, self.step_clock),
+        ]
+
+    # --- who there is ---
+
+    def alive(self) -> list[SimulatedNode]:
+        """The processes that run, frozen ones included."""
+        return [node for node in self.network.nodes if node.alive]
+
+    def running(self) -> list[SimulatedNode]:
+        """Those that can do something."""
+        return [node for node in self.alive() if not node.frozen]
+
+    def tell(self, text: str) -> None:
+        """Add a line to the story."""
+        self.lines.append(f"{self.network.now:8.2f}  {text}")
+
+    # --- what can happen ---
+
+    def newcomer(self, alias: str | None = None) -> None:
+        """A new node joins through any other."""
+        if len(self.alive()) >= self.most:
+            return
+        self.names += 1
+        node = self.network.node(f"n{self.names}" if alias is None else alias)
+        self.tell(f"{node} {node.me.id[:8]} starts")
+        self.keep_joining(node)
+
+    def namesake(self) -> None:
+        """A new node comes with the name of another."""
+        self.newcomer(self.chance.choice(self.network.nodes).me.alias)
+
+    def keep_joining(self, node: SimulatedNode) -> None:
+        """Join through somebody, and try again until it works or cannot."""
+        if not node.alive or node.me.left:
+            return
+        others = [other for other in self.largest_island() if other is not node]
+        if node.frozen or not others:
+            self.network.later(1.0, lambda: self.keep_joining(node))
+            return
+        result = self.joins[node] = self.network.join(node, self.chance.choice(others))
+        self.network.later(1.0, lambda: self.look_after(node, result))
+
+    def look_after(self, node: SimulatedNode, result: JoinResult) -> None:
+        """See what became of a join."""
+        if isinstance(result.error, RefusedError):
+            self.refusals[node] = result.error
+            if result.error.reason in FINAL:
+                return
+        if result.error is not None and not node.linked():
+            self.keep_joining(node)
+        elif not result.done and result.error is None:
+            self.network.later(1.0, lambda: self.look_after(node, result))
+
+    def leave(self) -> None:
+        """A node leaves, if it is not the last."""
+        nodes = [node for node in self.running() if not node.me.left]
+        if len(nodes) > 2:
+            node = self.chance.choice(nodes)
+            self.tell(f"{node} leaves")
+            node.machine.say_leave()
+            self.network.later(2.0, lambda: node.happen(lambda: node.me.left and node.machine.part()))
+
+    def return_(self) -> None:
+        """A node that left joins again."""
+        nodes = [node for node in self.running() if node.me.left]
+        if nodes:
+            node = self.chance.choice(nodes)
+            self.tell(f"{node} joins again")
+            node.machine.part()
+            node.machine.rejoin(node.me.incarnation + 1)
+            self.keep_joining(node)
+
+    def crash(self) -> None:
+        """A process, or its whole host, is gone."""
+        nodes = self.alive()
+        if len(nodes) > 2:
+            node = self.chance.choice(nodes)
+            silently = self.chance.random() < 0.3
+            self.tell(f"{node} crashes{' silently' if silently else ''}")
+            self.network.crash(node, silently=silently)
+
+    def restart(self) -> None:
+        """A crashed node comes back, perhaps elsewhere, perhaps without its data."""
+        latest = {node.me.id: node for node in self.network.nodes}
+        taken = {node.address for node in self.alive()}
+        nodes = [node for node in latest.values() if not node.alive and node.address not in taken]
+        if nodes and len(self.alive()) < self.most:
+            node = self.chance.choice(nodes)
+            elsewhere, amnesia = self.chance.random() < 0.3, self.chance.random() < 0.2
+            self.network.light(node)
+            again = self.network.restart(node, elsewhere=elsewhere, amnesia=amnesia)
+            self.tell(f"{node} restarts at {again.address}{' without its data' if amnesia else ''}")
+            if not again.me.left:
+                self.keep_joining(again)
+
+    def pair(self) -> tuple[SimulatedNode, SimulatedNode]:
+        """Two different nodes."""
+        a, b = self.chance.sample(self.alive(), 2)
+        return a, b
+
+    def cut(self) -> None:
+        """The connections between two nodes are cut, once."""
+        a, b = self.pair()
+        self.tell(f"the link of {a} and {b} is cut")
+        self.network.sever(a, b)
+
+    def block(self) -> None:
+        """Nothing passes between two nodes, in one direction or both."""
+        a, b = self.pair()
+        self.network.block(a, b)
+        if self.chance.random() < 0.5:
+            self.network.block(b, a)
+        self.tell(f"{a} cannot reach {b}")
+
+    def island(self) -> None:
+        """Some nodes are cut off from all others."""
+        nodes = self.alive()
+        some = self.chance.sample(nodes, self.chance.randint(1, len(nodes) // 2))
+        self.tell(f"{some} are an island")
+        for a in some:
+            for b in nodes:
+                if b not in some:
+                    self.network.block(a, b)
+                    self.network.block(b, a)
+
+    def heal(self) -> None:
+        """Every way is open again."""
+        self.tell("every way is open")
+        self.network.unblock()
+
+    def freeze(self) -> None:
+        """A process is stopped."""
+        nodes = self.running()
+        if len(nodes) > 2:
+            node = self.chance.choice(nodes)
+            self.tell(f"{node} is frozen")
+            self.network.freeze(node)
+
+    def thaw(self) -> None:
+        """A stopped process goes on."""
+        nodes = [node for node in self.alive() if node.frozen]
+        if nodes:
+            node = self.chance.choice(nodes)
+            self.tell(f"{node} goes on")
+            self.network.thaw(node)
+
+    def step_clock(self) -> None:
+        """The wall clock jumps."""
+        self.network.wall += self.chance.choice([-3600.0, 3600.0])
+
+    # --- what must hold ---
+
+    def tell_all(self) -> None:
+        """Live the story: faults, then quiet, then one mesh.
+
+        Raises:
+            Broken: something does not hold.
+        """
+        weights = [weight for weight, _ in self.actions]
+        for _ in range(self.chance.randint(5, 40)):
+            self.network.run(self.chance.choice([0.0, 0.05, 0.5, 3.0, 8.0]))
+            self.watch()
+            self.chance.choices(self.actions, weights)[0][1]()
+        self.network.unblock()
+        self.network.loss = 0.0
+        for node in self.alive():
+            if node.frozen:
+                self.network.thaw(node)
+        self.tell("no more faults")
+        if not self.network.run_until(Every(0.25, self.network, self.is_settled), SETTLE):
+            raise Broken(self.unsettled() or "not settled")
+        self.network.run(5.0)
+        problem = self.unsettled()
+        if problem:
+            raise Broken(f"settled, and then: {problem}")
+        self.bounded()
+
+    def watch(self) -> None:
+        """A node that runs and can be reached is not held to be down for longer than it takes to settle."""
+        for observer in self.running():
+            for subject in self.running():
+                peer = observer.machine.table.peers.get(subject.me.id)
+                wrong = (
+                    peer is not None
+                    and peer.state == "down"
+                    and peer.record.incarnation == subject.me.incarnation
+                    and self.network.reaches(observer, subject)
+                    and self.network.reaches(subject, observer)
+                )
+                if not wrong:
+                    self.down_since.pop((observer, subject), None)
+                elif self.network.now - self.down_since.setdefault((observer, subject), self.network.now) > SETTLE:
+                    raise Broken(f"{observer} has held {subject} to be down for over {SETTLE:g} s")
+
+    def members(self) -> list[SimulatedNode]:
+        """Those that should be in the mesh: they run, have not left, and were not refused for good."""
+        return [n for n in self.alive() if not n.me.left and not self.refused(n)]
+
+    def refused(self, node: SimulatedNode) -> bool:
+        """Whether a node is outside because of its name, which a live member holds, or because it is a copy."""
+        refusal = self.refusals.get(node)
+        return refusal is not None and refusal.reason == "NAME_IN_USE" and not node.machine.table.peers
+
+    def islands(self) -> list[list[SimulatedNode]]:
+        """The members in groups that know of each other, in whatever way; the largest last.
+
+        Two groups that nobody ever introduced to each other cannot become one mesh.
+        """
+        groups: list[list[SimulatedNode]] = []
+        for node in self.members():
+            knows = node.machine.table.peers
+            met = [
+                group
+                for group in groups
+                if any(
+                    (other.me.id in knows and not knows[other.me.id].record.left)
+                    or (node.me.id in other.machine.table.peers)
+                    for other in group
+                )
+            ]
+            groups = [group for group in groups if group not in met]
+            groups.append([*(member for group in met for member in group), node])
+        return sorted(groups, key=len)
+
+    def largest_island(self) -> list[SimulatedNode]:
+        """Whom a newcomer may join through."""
+        islands = self.islands()
+        return islands[-1] if islands else []
+
+    def is_settled(self) -> bool:
+        """Whether all is well."""
+        return not self.unsettled()
+
+    def unsettled(self) -> str:
+        """What is not well, or nothing."""
+        return "; ".join(filter(None, map(self.unsettled_island, self.islands())))
+
+    def unsettled_island(self, members: list[SimulatedNode]) -> str:
+        """What is not well among nodes that know of each other, or nothing."""
+        links: dict[tuple[str, str], str] = {}
+        for node in members:
+            table = node.machine.table
+            for other in members:
+                if other is node:
+                    continue
+                peer = table.peers.get(other.me.id)
+                if peer is None:
+                    return f"{node} does not know {other}"
+                if peer.state != "up" or peer.open_link is None:
+                    return f"{node} has {other} {peer.state}, {peer.link}"
+                links[node.me.id, other.me.id] = peer.open_link.id
+            for peer in table.peers.values():
+                if peer.state == "up" and not any(m.me.id == peer.id for m in members):
+                    return f"{node} has {peer.record.alias} {peer.id[:8]} up, which is not there"
+        for (a, b), link in links.items():
+            if links[b, a] != link:
+                return f"two links between {a[:8]} and {b[:8]}"
+        names = {tuple(sorted((m.me.id, n.machine.table.alias_of(m.me.id)) for m in members)) for n in members}
+        if len(names) > 1:
+            return f"names differ: {names}"
+        return ""
+
+    def bounded(self) -> None:
+        """Nothing is left over: no join, no handshake, no dial to a member, no queue."""
+        for node in self.members():
+            machine = node.machine
+            if machine.dialler.joins:
+                raise Broken(f"{node} still joins")
+            if len(machine.table.peers) > MOST_RECORDS or len(node.backlog) > 10_000:
+                raise Broken(f"{node} has too much of something")
+            if any(link.queued > 100_000 for link in node.pipes):
+                raise Broken(f"{node} has a queue that does not shrink")
+        for node, result in self.joins.items():
+            if (
+                node.alive
+                and not node.me.left
+                and not self.refused(node)
+                and not (result.done or result.error or result.join.over)
+            ):
+                raise Broken(f"a join of {node} never ended")
+
+
+class Every:
+    """A condition that is looked at only so often, since looking is not free."""
+
+    def __init__(self, period: float, network: Network, condition: Callable[[], bool]) -> None:
+        self.period = period
+        self.network = network
+        self.condition = condition
+        self.next = 0.0
+
+    def __call__(self) -> bool:
+        if self.network.now < self.next:
+            return False
+        self.next = self.network.now + self.period
+        return self.condition()
+
+
+def run(seed: int, most: int = MOST_NODES) -> str:
+    """Live one seed.
+
+    Returns:
+        What broke, with its story; or nothing.
+    """
+    story = Story(seed, most)
+    try:
+        story.tell_all()
+    except (Broken, AssertionError, LookupError, TypeError, ValueError, AttributeError) as error:
+        nodes = [f"{node} {node.me.id[:8]} {node.address}: {node.log[-3:]}" for node in story.members()[:8]]
+        told = [*story.lines[-SHOWN:], f"{story.network.now:8.2f}  {type(error).__name__}: {error}", *nodes]
+        return f"seed {seed} fails; again with: python -m tests.simulate --runs 1 --seed {seed}\n" + "\n".join(
+            told
+        )
+    return ""
+
+
+def main() -> None:
+    """Run a campaign."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1, help="the first seed")
+    parser.add_argument("--nodes", type=int, default=MOST_NODES, help="the most nodes")
+    options = parser.parse_args()
+    start = time.monotonic()
+    failures = 0
+    for seed in range(options.seed, options.seed + options.runs):
+        problem = run(seed, options.nodes)
+        if problem:
+            failures += 1
+            print(problem, flush=True)
+    print(f"{options.runs} seeds, {failures} failed, {time.monotonic() - start:.0f} s")
+    sys.exit(failures > 0)
+
+
+if __name__ == "__main__":
+    main()
