@@ -510,3 +510,21 @@ def test_join_result_reports_once() -> None:
     assert network.run_until(lambda: result.done, 1.0)
     assert result.error is None
     assert is_whole(nodes)
+
+
+def test_two_hellos_that_wait_for_the_same_probe_leave_one_link() -> None:
+    """A restarted node that dialled twice while its old life was being probed is accepted once."""
+    network = Network(32)
+    [a, b] = mesh(network, 2)
+    network.run(2.0)
+    network.freeze(b)  # its old connection stays open and silent
+    links = []
+    for name in ("first", "second"):
+        link = Link(Role.ACCEPTOR, b.host, 0.0, a.output)
+        a.machine.connection_made(link)
+        a.machine.receive(link, m.encode(m.Hello("1.0", "iridium", b.me.id, 9, "n1", b.address, link=name)))
+        links.append(link)
+    network.run(1.5)
+    held = a.machine.table.peers[b.me.id].link
+    assert held in links
+    assert [link.closed for link in links] == [link is not held for link in links]

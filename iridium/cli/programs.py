@@ -1,6 +1,6 @@
 """Commands about one program: run it, assemble it, list it.
 
-``docs/command.md`` says for people what they do; the exit statuses stand in :mod:`iridium.cli.status`.
+``docs/tutorial.md`` shows them at work; the exit statuses stand in :mod:`iridium.cli.status`.
 """
 
 from __future__ import annotations

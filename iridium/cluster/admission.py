@@ -156,14 +156,12 @@ class Admission:
         if peer is None:
             peer = self._membership.table.peers[hello.id] = Peer(record, self._membership.clock())
             peer.newcomer = True
-        self._membership.cut(peer)
         self._membership.renew(peer, record)
         self._membership.table.recall(peer.id)
-        peer.link = link
-        link.owner = peer
         link.id = hello.link
         me = self._membership.me
         link.accept(
             m.Welcome(m.version_text(), me.cluster, me.id, me.incarnation, me.alias, me.address, seen=link.host),
             told,
         )
+        self._membership.hold(peer, link)

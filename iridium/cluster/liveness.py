@@ -32,7 +32,7 @@ SUSPICION = 2.0
 """Seconds without a byte before a peer is suspected: a ping had a second to come back."""
 
 SUSPICION_UNLINKED = 4.0
-"""The same for a peer that only others have a link to: they had two rounds of digests to say that they heard it."""
+"""The same for a peer that only others have a link to: they had two rounds of digests to say they heard it."""
 
 DEATH = 5.0
 """Seconds in which nobody heard from a peer before it is down."""

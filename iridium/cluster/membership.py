@@ -148,9 +148,20 @@ class Membership:
             if peer.held is link:
                 peer.held = None
 
+    def hold(self, peer: Peer, link: Link) -> None:
+        """Hold this link to a peer, instead of any other."""
+        old, peer.link = peer.link, link
+        link.owner = peer
+        self._close(old)
+
     def cut(self, peer: Peer) -> None:
         """Close the link to a peer and do not make another."""
-        link, peer.link = peer.link, None
+        old, peer.link = peer.link, None
+        self._close(old)
+
+    def _close(self, link: Link | None) -> None:
+        # Last in whatever is done: who waits for an answer on this link learns that there will be none, and may go on
+        # to decide about another connection of the same peer.
         if link is not None:
             self.handshakes.pop(link, None)
             link.close()
@@ -160,7 +171,6 @@ class Membership:
         link, peer.link = peer.link, None
         assert link is not None
         peer.lost.append(link.id)
-        self.questions.lost(link)
         if peer.newcomer:  # it said hello and nothing more: nobody to remember
             self.drop(peer)
         elif held_for > STABLE or not peer.failures:
@@ -169,6 +179,7 @@ class Membership:
         else:  # it does not hold for long, so something is wrong: do not run in circles
             self.dialler.later(peer)
         self.dialler.settled(peer.id)
+        self.questions.lost(link)
 
     def renew(self, peer: Peer, record: m.MemberRecord) -> None:
         """Take a record that is at least as new as the one known."""
@@ -196,14 +207,12 @@ class Membership:
             # Its dial won over ours while neither knew the other's id, or this is an older life of it.
             self.dialler.refused(dial, m.Refuse("DUPLICATE"))
             return
-        self.cut(peer)
         self.renew(peer, record)
-        peer.link = link
-        link.owner = peer
         self.me.seen_at(welcome.seen)
         if dial.join:
             dial.join.pending[peer.id] = None
         link.send(m.Ready())
+        self.hold(peer, link)
 
     def _refusal_of(self, welcome: m.Welcome, address: str) -> m.Refuse | None:
         """Why we do not want what we dialled, or None; the person sees it as if the peer had refused."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from iridium.cluster import messages as m
-from iridium.cluster.peer import NEVER, Me, Peer, Surroundings
+from iridium.cluster.peer import Me, Peer, Surroundings
 from iridium.cluster.rules import name_holder
 from iridium.cluster.types import Member
 from iridium.errors import CommandError
@@ -54,11 +54,11 @@ class Table:
 
     def holders(self, alias: str) -> list[Peer]:
         """The other live members that were started with an alias."""
-        # One that nobody has heard of yet but by its record may be long gone: it holds no name.
+        # One of which only the record arrived, and no sign of life since, may be long gone: it holds no name.
         return [
             p
             for p in self.peers.values()
-            if p.record.alias == alias and p.state in ("up", "suspect") and p.heard > NEVER
+            if p.record.alias == alias and p.state in ("up", "suspect") and p.heard >= p.since
         ]
 
     def name_of(self, id: str) -> str:
