@@ -278,16 +278,7 @@ class Story:
         """
         groups: list[list[SimulatedNode]] = []
         for node in self.members():
-            knows = node.machine.table.peers
-            met = [
-                group
-                for group in groups
-                if any(
-                    (other.me.id in knows and not knows[other.me.id].record.left)
-                    or (node.me.id in other.machine.table.peers)
-                    for other in group
-                )
-            ]
+            met = [group for group in groups if any(knows(node, x) or knows(x, node) for x in group)]
             groups = [group for group in groups if group not in met]
             groups.append([*(member for group in met for member in group), node])
         return sorted(groups, key=len)
@@ -348,6 +339,12 @@ class Story:
                 and not (result.done or result.error or result.join.over)
             ):
                 raise Broken(f"a join of {node} never ended")
+
+
+def knows(a: SimulatedNode, b: SimulatedNode) -> bool:
+    """Whether a knows b as a member; one that has left it would not call."""
+    peer = a.machine.table.peers.get(b.me.id)
+    return peer is not None and not peer.record.left
 
 
 class Every:

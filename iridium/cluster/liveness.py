@@ -67,12 +67,19 @@ class Liveness:
 
     # --- evidence ---
 
-    def heard(self, peer: Peer, when: float) -> None:
-        """Something shows that a peer was alive at a time."""
-        if when <= peer.heard:
-            return
-        peer.heard = when
+    def heard(self, peer: Peer) -> None:
+        """Bytes of a peer arrived."""
+        peer.heard = self._membership.clock()
         peer.pinged = None
+        if peer.alive != "up":
+            self._become(peer, "up")
+
+    def told_of(self, peer: Peer, when: float) -> None:
+        """A member that is up heard from a peer at a time.
+
+        What is told is never told on: ages that are copied from node to node would make the dead immortal.
+        """
+        peer.told_of = max(peer.told_of, when)
         if peer.alive != "up" and self._membership.clock() - when < SUSPICION:
             self._become(peer, "up")
 
@@ -152,7 +159,7 @@ class Liveness:
         for link in membership.handshakes:
             link.began += late
         for peer in membership.table.peers.values():
-            peer.heard = max(peer.heard, now)
+            peer.excused = now
             peer.pinged = None
             if peer.link is not None:
                 peer.link.heard = now
@@ -166,7 +173,7 @@ class Liveness:
             if silent >= SILENCE and (peer.pinged is None or now - peer.pinged >= SILENCE):
                 peer.pinged = now
                 link.send(m.Ping(0))
-        silent = now - max(peer.heard, peer.since)
+        silent = now - max(peer.last_sign, peer.since, peer.excused)
         if peer.alive == "up" and silent >= (SUSPICION if link is not None else SUSPICION_UNLINKED):
             self._become(peer, "suspect", f"silent for {silent:.1f} s")
             self._next_digest = now
@@ -189,7 +196,7 @@ class Liveness:
             for id, age in message.ages.items():
                 subject = membership.table.peers.get(id)
                 if subject is not None:
-                    self.heard(subject, now - age / 1000)
+                    self.told_of(subject, now - age / 1000)
         if message.asks:
             known = [membership.table.peers[id] for id in message.asks if id in membership.table.peers]
             ages = {p.id: max(0, int(1000 * (now - p.heard))) for p in known if p.heard > now - RETENTION}

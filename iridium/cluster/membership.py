@@ -131,7 +131,7 @@ class Membership:
             else:
                 self._talk(link, message)
         if isinstance(link.owner, Peer) and link.open:
-            self.liveness.heard(link.owner, now)
+            self.liveness.heard(link.owner)
 
     def link_lost(self, link: Link, detail: str = "the peer hung up") -> None:
         """A connection is gone, whoever ended it."""
@@ -160,8 +160,8 @@ class Membership:
         self._close(old)
 
     def _close(self, link: Link | None) -> None:
-        # Last in whatever is done: who waits for an answer on this link learns that there will be none, and may go on
-        # to decide about another connection of the same peer.
+        # Last in whatever is done: who waits for an answer on this link learns that there will be none, and may
+        # go on to decide about another connection of the same peer.
         if link is not None:
             self.handshakes.pop(link, None)
             link.close()

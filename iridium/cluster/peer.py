@@ -66,7 +66,9 @@ class Peer:
         held: a connection whose hello waits for that attempt to end.
         lost: the names of links that are gone; the next hello tells the latest of them.
         since: when this node learned of it.
-        heard: when this node, or one that told it, last heard from it; NEVER if nobody did.
+        heard: when this node last heard from it; NEVER if it did not.
+        excused: until when its silence is not its own, but this process's that was stopped.
+        told_of: the same of a member that told this node, by the age that it gave.
         pinged: when the last ping went out that nothing came back for, or None.
         failures: dials that failed since it was last reached.
         next_dial: when to dial it again, or None.
@@ -75,8 +77,8 @@ class Peer:
     """
 
     __slots__ = (
-        "alive", "dial", "failures", "gone", "heard", "held", "link", "lost", "newcomer", "next_dial", "pinged",
-        "record", "since", "told",
+        "alive", "dial", "excused", "failures", "gone", "heard", "held", "link", "lost", "newcomer", "next_dial", "pinged",
+        "record", "since", "told", "told_of", "told_of",
     )  # fmt: skip
 
     def __init__(self, record: MemberRecord, now: float) -> None:
@@ -88,6 +90,8 @@ class Peer:
         self.lost: deque[str] = deque(maxlen=MOST_LOST)
         self.since = now
         self.heard = NEVER
+        self.told_of = NEVER
+        self.excused = NEVER
         self.pinged: float | None = None
         self.failures = 0
         self.next_dial: float | None = None
@@ -99,6 +103,11 @@ class Peer:
     def id(self) -> str:
         """Its node id."""
         return self.record.id
+
+    @property
+    def last_sign(self) -> float:
+        """When it last was alive for sure, as far as this node knows."""
+        return max(self.heard, self.told_of)
 
     @property
     def state(self) -> State:

@@ -58,7 +58,7 @@ class Table:
         return [
             p
             for p in self.peers.values()
-            if p.record.alias == alias and p.state in ("up", "suspect") and p.heard >= p.since
+            if p.record.alias == alias and p.state in ("up", "suspect") and p.last_sign >= p.since
         ]
 
     def name_of(self, id: str) -> str:

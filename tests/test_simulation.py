@@ -1,0 +1,133 @@
+"""The simulated network itself, and a part of the campaign on it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from iridium.testing import Network, SimulatedNode
+from tests import simulate
+
+TRACE = """
+from tests.simulate import Story
+story = Story(3, most=8)
+story.tell_all()
+for node in story.network.nodes:
+    print(node, node.me.id, node.log, [link.id for link in node.pipes])
+print(story.lines, story.network.now)
+"""
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_story_ends_in_one_mesh(seed: int) -> None:
+    """Whatever happened, once it stops there is one mesh, with the same names everywhere and nothing left over."""
+    assert simulate.run(seed, most=8) == ""
+
+
+def test_a_seed_is_one_trace_under_any_hash_seed() -> None:
+    """Two processes with different string hashes live the same story, to the last link."""
+
+    def trace(hash_seed: str) -> str:
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        root = Path(__file__).parents[1]
+        return subprocess.check_output([sys.executable, "-c", TRACE], env=environment, cwd=root, text=True)
+
+    assert trace("1") == trace("2") != ""
+
+
+def test_a_broken_rule_is_told_with_its_story(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A seed that fails prints how to repeat it and what happened: the campaign can fail at all."""
+    monkeypatch.setattr("iridium.cluster.dialling.Dialler.want", lambda self, peer: None)
+    monkeypatch.setattr("iridium.cluster.dialling.Dialler.expect", lambda self, peer: None)
+    told = next(filter(None, (simulate.run(seed, most=5) for seed in range(10))))
+    assert "again with: python -m tests.simulate --runs 1 --seed" in told
+    assert "no more faults" in told
+
+
+def pair(network: Network) -> list[SimulatedNode]:
+    """Two nodes that are linked."""
+    nodes = [network.node("a"), network.node("b")]
+    network.join(nodes[1], nodes[0])
+    assert network.run_until(lambda: nodes[0].linked() == ["b"], 20.0)
+    return nodes
+
+
+def test_loss_delays_and_does_not_reorder() -> None:
+    """On a lossy network everything that arrives arrives in order; lost segments come late."""
+    network = Network(1)
+    [a, b] = pair(network)
+    network.loss = 0.3
+    answered: list[bool] = []
+    for n in range(5):
+        a.machine.questions.text(a.machine.table.find("b").open_link, str(n), answered.append)
+        network.run(0.01)
+    network.run_until(lambda: len(b.texts) == 5, 20.0)
+    assert [text for _, text in b.texts] == ["0", "1", "2", "3", "4"]
+
+
+def test_a_blocked_way_resets_the_senders_end() -> None:
+    """After five vain tries the sender's kernel gives the connection up; the other end finds out by itself."""
+    network = Network(2)
+    [a, b] = pair(network)
+    network.block(a, b)
+    link = a.machine.table.find("b").open_link
+    a.machine.questions.ping(link, lambda answered: None)
+    assert network.run_until(lambda: link not in a.pipes, 10.0)
+    network.unblock()
+    assert network.run_until(lambda: a.linked() == ["b"] and b.linked() == ["a"], 60.0)
+
+
+def test_a_dark_host_answers_nothing() -> None:
+    """A host that is gone refuses nothing: dials to it run into their timeout."""
+    network = Network(3)
+    [a, b] = pair(network)
+    network.run(2.0)
+    network.crash(b, silently=True)
+    network.run(1.0)
+    assert a.states()["b"] == "up"
+    assert network.run_until(lambda: a.states()["b"] == "down", 6.0)
+    network.light(b)
+    again = network.restart(b, elsewhere=True)
+    assert again.me.incarnation > b.me.incarnation
+    peer = a.machine.table.find("b")
+    assert network.run_until(lambda: peer.record.address == again.address and a.linked() == ["b"], 5.0)
+    assert again.linked() == ["a"]
+
+
+def test_a_restart_without_data_is_another_node() -> None:
+    """Amnesia gives a new id; the old one stays down."""
+    network = Network(4)
+    [a, b] = pair(network)
+    network.crash(b)
+    network.run(1.0)
+    again = network.restart(b, amnesia=True)
+    assert again.me.id != b.me.id
+    assert again.machine.table.peers == {}
+    network.join(again, a)
+    network.run(8.0)
+    old = a.machine.table.peers[b.me.id]
+    assert (old.state, a.machine.table.alias_of(b.me.id)) == ("down", "b")
+    assert a.linked() == ["b"]
+
+
+def test_a_fifth_cut_off_and_back() -> None:
+    """Eight of forty nodes are cut off and come back, under 10 % loss, to one mesh."""
+    network = Network(5)
+    nodes = [network.node(f"n{i}") for i in range(40)]
+    for node in nodes[1:]:
+        network.join(node, nodes[0])
+    whole = simulate.Every(0.5, network, lambda: all(len(n.linked()) == len(nodes) - 1 for n in nodes))
+    assert network.run_until(whole, 20.0)
+    network.loss = 0.1
+    for a in nodes[:8]:
+        for b in nodes[8:]:
+            network.block(a, b)
+            network.block(b, a)
+    network.run(12.0)
+    assert nodes[20].states()["n3"] == "down"
+    network.unblock()
+    assert network.run_until(whole, 90.0)
