@@ -77,8 +77,8 @@ class Peer:
     """
 
     __slots__ = (
-        "alive", "dial", "excused", "failures", "gone", "heard", "held", "link", "lost", "newcomer", "next_dial", "pinged",
-        "record", "since", "told", "told_of", "told_of",
+        "alive", "dial", "excused", "failures", "gone", "heard", "held", "link", "lost", "newcomer", "next_dial",
+        "pinged", "record", "since", "told", "told_of",
     )  # fmt: skip
 
     def __init__(self, record: MemberRecord, now: float) -> None:
