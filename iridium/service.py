@@ -9,7 +9,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger, jsonFileLogObserver
 from twisted.python import usage
 
 from iridium.cluster.rules import join_address
@@ -32,10 +32,20 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.setdefault("join", [])
+        self["log-format"] = "text"
 
     def opt_join(self, address: str) -> None:
         """Join the cluster of the member at HOST:PORT; may be given several times."""
         self["join"].append(address)
+
+    def opt_log_format(self, name: str) -> None:
+        """How log lines look: text, or json for one object a line. [default: text]"""
+        if name not in ("text", "json"):
+            raise usage.UsageError(f"--log-format {name!r} is neither text nor json")
+        self["log-format"] = name
+        if name == "json" and self.parent is not None:
+            logfile = self.parent.get("logfile")
+            self.parent["logger"] = lambda: _json_observer(logfile)
 
     def postOptions(self) -> None:
         """Check all values."""
@@ -43,6 +53,12 @@ class Options(usage.Options):
             self.config = configure(self)
         except IridiumError as error:
             raise usage.UsageError(str(error)) from None
+
+
+def _json_observer(path: str | None) -> ILogObserver:
+    """Writes events as JSON to twistd's log file, or to standard output where it has none."""
+    file = sys.stdout if path in (None, "-") else open(path, "a", buffering=1)  # noqa: SIM115 - open till the end
+    return jsonFileLogObserver(file, recordSeparator="")
 
 
 class NodeService(Service):

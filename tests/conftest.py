@@ -23,7 +23,7 @@ def _nothing_left_behind(request: pytest.FixtureRequest, logged_failures: list[s
     seen: list[str] = []
 
     def observe(event: dict[str, Any]) -> None:
-        failure = event.get("log_failure")
+        failure = event.get("log_failure") or event.get("failure")  # the second is the reactor's own, older way
         if failure is not None:
             logged_failures.append(failure.getTraceback())
             seen.append("")

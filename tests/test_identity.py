@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from iridium.cluster import identity
@@ -32,6 +32,8 @@ from iridium.cluster.messages import MemberRecord
 from iridium.errors import DataDirectoryError, OptionError
 
 ID = "00000000-0000-4000-8000-000000000001"
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a disk may be busy
 
 IDS = st.uuids().map(str)
 INCARNATIONS = st.integers(0, 2**53 - 1)
@@ -107,6 +109,7 @@ def test_the_directories_of_names() -> None:
     assert directory_name("a\\b") == "a%5Cb"
 
 
+@UNHURRIED
 @given(st.lists(st.text(max_size=64), unique=True, max_size=5))
 def test_directories_do_not_collide(aliases: list[str]) -> None:
     """Two aliases never share a directory, and none leads out of the data root."""
@@ -295,6 +298,7 @@ def test_every_start_is_a_new_life(data: DataDirectory, clock: float) -> None:
     assert state == NodeState(ID, incarnations[-1], True)
 
 
+@UNHURRIED
 @given(st.integers(0, 2**53 - 2), st.floats(0, 4e9))
 def test_incarnations_grow(stored: int, now: float) -> None:
     """A start is newer than every earlier one, and newer than the starts of a lost directory before it."""
@@ -303,6 +307,7 @@ def test_incarnations_grow(stored: int, now: float) -> None:
     assert incarnation >= int(now * 1000)
 
 
+@UNHURRIED
 @given(st.lists(RECORDS, max_size=20), IDS, INCARNATIONS, st.booleans())
 def test_what_is_written_is_read(
     tmp_path_factory: pytest.TempPathFactory, records: list[MemberRecord], id: str, incarnation: int, left: bool

@@ -13,7 +13,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 
 import iridium.node as node_module
@@ -399,7 +399,7 @@ async def test_a_leave_ends_the_trying(nodes: Nodes) -> None:
 @pytest_twisted.ensureDeferred
 async def test_nothing_is_left_of_a_node(nodes: Nodes) -> None:
     """When `stop` fires, the node's sockets, calls and lock are gone, in the middle of whatever it did."""
-    silent = nodes.serve(Factory())
+    silent = nodes.serve(Factory.forProtocol(Protocol))
     before, calls = sockets(), set(reactor.getDelayedCalls())
     a, b, c = nodes.start("a"), nodes.start("b"), nodes.start("c", join=(silent,))
     await join(b, a)

@@ -86,6 +86,20 @@ def service(running: list[NodeService], root: Path, **options: Any) -> NodeServi
     return made
 
 
+@pytest.fixture
+def said() -> Any:
+    """The lines that services logged."""
+    lines: list[str] = []
+
+    def observe(event: dict[str, Any]) -> None:
+        if event.get("log_format"):
+            lines.append(event["log_format"].format(**event))
+
+    globalLogPublisher.addObserver(observe)
+    yield lines
+    globalLogPublisher.removeObserver(observe)
+
+
 class Client(Protocol):
     """Collects what a port says."""
 
@@ -129,34 +143,30 @@ async def test_without_a_shell(services: list[NodeService], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("option", "said"), [("server_bind_port", "--server-bind-port (-P)"), ("bind_port", "--bind-port (-p)")]
+    ("option", "remedy"), [("server_bind_port", "--server-bind-port (-P)"), ("bind_port", "--bind-port (-p)")]
 )
 @pytest.mark.real_reactor
 @pytest_twisted.ensureDeferred
 async def test_a_port_in_use(
-    services: list[NodeService], tmp_path: Path, capfd: pytest.CaptureFixture[str], option: str, said: str
+    services: list[NodeService], tmp_path: Path, said: list[str], option: str, remedy: str
 ) -> None:
     """A start that fails ends the process with status 1 and one line that says which option to change."""
     first = service(services, tmp_path, node_alias="a")
     first.startService()
-    assert first.node is not None
     port = first._repl.getHost().port
     second = service(services, tmp_path, node_alias="b", **{option: port})
     with pytest.raises(SystemExit) as raised:
         second.startService()
     assert raised.value.code == 1
     assert raised.value.__suppress_context__
-    [line] = capfd.readouterr().err.splitlines()
-    assert line.startswith("iridium: ")
-    assert said in line
+    [line] = [line for line in said if line.startswith("iridium: ")]
+    assert remedy in line
     assert f"127.0.0.1:{port}" in line
 
 
 @pytest.mark.real_reactor
 @pytest_twisted.ensureDeferred
-async def test_a_service_that_could_not_start_can_be_stopped(
-    services: list[NodeService], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_service_that_could_not_start_can_be_stopped(tmp_path: Path, said: list[str]) -> None:
     """Stopping what never got as far as a node fires at once, instead of holding the reactor up for ever."""
     (tmp_path / "data").touch()
     made = service([], tmp_path / "data")
@@ -164,26 +174,26 @@ async def test_a_service_that_could_not_start_can_be_stopped(
         made.startService()
     assert made.node is None
     await within(made.stopService())
-    assert "--data-root-dir" in capfd.readouterr().err
+    assert "--data-root-dir" in said[-1]
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_what_twistd_is_told_in_the_background(tmp_path: Path, daemon: bool) -> None:
+    """A service knows whether somebody waits at a terminal for an exception that says why it did not start."""
+    options = Options()
+    options.parent = {"nodaemon": not daemon}
+    options.parseOptions(["--data-root-dir", str(tmp_path)])
+    assert makeService(options)._daemon is daemon
 
 
 @pytest.mark.real_reactor
 @pytest_twisted.ensureDeferred
-async def test_an_insecure_start_is_logged(services: list[NodeService], tmp_path: Path) -> None:
+async def test_an_insecure_start_is_logged(services: list[NodeService], tmp_path: Path, said: list[str]) -> None:
     """A node that others can reach says so in its log at every start; one that they cannot does not."""
-    seen: list[str] = []
-
-    def observe(event: dict[str, Any]) -> None:
-        seen.append(str(event.get("log_format")))
-
-    globalLogPublisher.addObserver(observe)
-    try:
-        service(services, tmp_path, node_alias="a").startService()
-        assert not any("--insecure" in line for line in seen)
-        service(services, tmp_path, node_alias="b", insecure=True, server_bind_host="0.0.0.0").startService()
-        assert any("--insecure" in line for line in seen)
-    finally:
-        globalLogPublisher.removeObserver(observe)
+    service(services, tmp_path, node_alias="a").startService()
+    assert not any("--insecure" in line for line in said)
+    service(services, tmp_path, node_alias="b", insecure=True, server_bind_host="0.0.0.0").startService()
+    assert any("--insecure" in line for line in said)
 
 
 @pytest.mark.real_reactor

@@ -131,3 +131,14 @@ def test_a_fifth_cut_off_and_back() -> None:
     assert nodes[20].states()["n3"] == "down"
     network.unblock()
     assert network.run_until(whole, 90.0)
+
+
+def test_the_example_of_the_documentation() -> None:
+    """The test that docs/testing.md shows is one, and passes."""
+    text = (Path(__file__).parents[1] / "docs" / "testing.md").read_text()
+    example = text.split("```python\n")[1].split("```")[0]
+    names: dict[str, object] = {}
+    exec(compile(example, "docs/testing.md", "exec"), names)
+    test = names["test_a_crash_is_noticed"]
+    assert callable(test)
+    test()

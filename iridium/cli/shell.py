@@ -62,6 +62,7 @@ class Prompt:
 
     Attributes:
         closed: set when the session is over.
+        waiting: whether it waits for a line.
         lost: why text can no longer be shown, or None.
         on_lost: called when that begins.
     """
@@ -69,7 +70,7 @@ class Prompt:
     def __init__(self, output: Output, interactive: bool) -> None:
         self._output = output
         self._interactive = interactive
-        self._typing = False
+        self.waiting = False
         self._reader = LineReader()
         self._lines: deque[str | BadLineError] = deque()
         self.closed = threading.Event()
@@ -78,7 +79,7 @@ class Prompt:
 
     def write(self, text: str) -> None:
         """Show text of the session; its prompts are ours to give, except the one that a text from afar repeats."""
-        if text in (PROMPT, f"\n{PROMPT}") and not (self._typing and self._interactive):
+        if text in (PROMPT, f"\n{PROMPT}") and not (self.waiting and self._interactive):
             text = text.removesuffix(PROMPT)
         if self.lost is not None:
             return
@@ -91,7 +92,6 @@ class Prompt:
 
     def read(self) -> str | BadLineError | None:
         """The next line, or None at the end of input; Ctrl-C gives up what was typed."""
-        self._typing = True
         try:
             while not self._lines:
                 data = self._typed() if self._interactive else self._piped()
@@ -103,13 +103,20 @@ class Prompt:
             return self._lines.popleft()
         except UnicodeDecodeError as error:
             return BadLineError("not UTF-8", f"{error}; the line was dropped")
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        self.waiting = True
+        try:
+            yield
         finally:
-            self._typing = False
+            self.waiting = False
 
     def _typed(self) -> bytes | None:
         """What was typed, which is several lines where they were pasted; None at the end."""
         try:
-            return input(PROMPT).encode(errors="surrogateescape") + b"\n"
+            with self._waiting():
+                return input(PROMPT).encode(errors="surrogateescape") + b"\n"
         except KeyboardInterrupt:
             self.write("\n")
             return b"\n"
@@ -119,7 +126,10 @@ class Prompt:
 
     def _piped(self) -> bytes | None:
         """The next piece of the input, empty at its end; None where the process was started without any."""
-        return os.read(sys.stdin.fileno(), PIECE) if sys.stdin is not None else None
+        if sys.stdin is None:
+            return None
+        with self._waiting():
+            return os.read(sys.stdin.fileno(), PIECE)
 
 
 class Background:
@@ -132,25 +142,13 @@ class Background:
         self._thread = threading.Thread(target=reactor.run, args=(False,), daemon=True, name="reactor")
         self._thread.start()
 
-    def call(self, function: Callable[[], Any], on_interrupt: Callable[[], Any] | None = None) -> Any:
-        """Call a function in the reactor's thread and wait for its result, also a Deferred's.
-
-        Args:
-            function: what to call.
-            on_interrupt: called there on Ctrl-C, instead of giving up.
-        """
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Call a function in the reactor's thread and wait for its result, also a Deferred's."""
         from twisted.internet.defer import maybeDeferred
 
         results: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.reactor.callFromThread(lambda: maybeDeferred(function).addBoth(results.put))
-        while True:
-            try:
-                result = results.get()
-                break
-            except KeyboardInterrupt:
-                if on_interrupt is None:
-                    raise
-                self.reactor.callFromThread(on_interrupt)
+        result = results.get()
         error = getattr(result, "value", None)
         if isinstance(error, BaseException):
             raise error
@@ -218,16 +216,25 @@ def _converse(background: Background, config: Any) -> None:
         raise Failure(f"iridium: {error}", 1) from None
     try:
         prompt.on_lost = lambda: background.reactor.callFromThread(session.end)
+
+        def interrupt(number: int, frame: Any) -> None:
+            # Pressed twice, or just between two lines, Ctrl-C must not end the shell that somebody types at.
+            if prompt.waiting or not (interactive or session.executing):
+                raise KeyboardInterrupt
+            background.reactor.callFromThread(session.interrupt)
+
+        signal.signal(signal.SIGINT, interrupt)
         if interactive:
             _edit_lines(session)
         while not prompt.closed.is_set():
             line = prompt.read()
             if line is None:
                 break
-            background.call(lambda line=line: _give(session, line), session.interrupt)  # type: ignore[misc]
+            background.call(lambda line=line: _give(session, line))  # type: ignore[misc]
         if prompt.lost is not None:
             raise prompt.lost
     finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         background.call(lambda: (session.end(), node.stop())[1])
 
 

@@ -80,7 +80,8 @@ class Liveness:
         What is told is never told on: ages that are copied from node to node would make the dead immortal.
         """
         peer.told_of = max(peer.told_of, when)
-        if peer.alive != "up" and self._membership.clock() - when < SUSPICION:
+        fresh = self._membership.clock() - when < SUSPICION and (peer.gone is None or when > peer.gone)
+        if peer.alive != "up" and fresh:
             self._become(peer, "up")
 
     def linked(self, peer: Peer) -> None:

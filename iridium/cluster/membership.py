@@ -293,7 +293,10 @@ class Membership:
 
     def _refute(self, record: m.MemberRecord) -> None:
         """Outdo what is said of this node, if it is newer than what it says itself."""
-        if not self.me.left and is_newer(record, self.me.record()):
+        sane = (
+            record.incarnation + 1 < m.MOST_INCARNATION
+        )  # one above could not be said, or read from disk, by anybody
+        if sane and not self.me.left and is_newer(record, self.me.record()):
             self.me.incarnation = record.incarnation + 1
             self.table.changed()
             for peer in self.table.peers.values():

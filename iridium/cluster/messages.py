@@ -26,10 +26,13 @@ RECORDS_A_LINE = 96
 MOST_LOST = 16
 """Links that a hello names as lost: only those of the last moments can matter."""
 
+MOST_INCARNATION = 2**53
+"""Incarnations are below this, so that every JSON reader has them exactly; time gets there in 285 000 years."""
+
 NodeId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 Alias = Annotated[str, msgspec.Meta(max_length=LONGEST_ALIAS)]
 Address = Annotated[str, msgspec.Meta(max_length=261)]  # a DNS name, a colon, a port
-Incarnation = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]  # exact in every JSON reader
+Incarnation = Annotated[int, msgspec.Meta(ge=0, lt=MOST_INCARNATION)]
 Token = Annotated[str, msgspec.Meta(max_length=64)]
 ClusterName = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Number = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]

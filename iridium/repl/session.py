@@ -361,6 +361,12 @@ class Session:
 
     # What the other end sees.
 
+    def show(self, result: Result) -> None:
+        """Show a result before the line that it belongs to is done; dropped while the other end does not read."""
+        if self._reads:
+            as_json = self._current is not None and self._current.as_json
+            self._screen.write_line(render(result, as_json=as_json))
+
     def _show(self, result: Result | None, line: _Line) -> None:
         if result is not None:
             self._screen.write_line(render(result, as_json=line.as_json))

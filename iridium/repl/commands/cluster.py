@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+FOLLOW = "--follow"
+"""The word that asks for what is still to come."""
+
 GROUP = "the node and its cluster"
 
 EVENTS = 20
@@ -159,8 +162,24 @@ def forget(session: Session, arguments: list[str]) -> Answer:
 
 def show_events(session: Session, arguments: list[str]) -> Answer:
     """``!events``."""
-    most = number(arguments[0], "how many events", 1, CAPACITY) if arguments else EVENTS
-    return Events(session.node.events.recent(most))
+    words = [word for word in arguments if word != FOLLOW]
+    if len(words) > 1:
+        raise CommandError(f"type: !events [N] [{FOLLOW}]")
+    most = number(words[0], "how many events", 1, CAPACITY) if words else EVENTS
+    recent = Events(session.node.events.recent(most))
+    return recent if len(words) == len(arguments) else _follow(session, recent)
+
+
+def _follow(session: Session, recent: Events) -> Deferred[Result]:
+    """Show events as they happen, until somebody interrupts it."""
+    session.show(recent)
+    stop = session.node.events.follow(lambda event: session.show(Events([event])))
+
+    def interrupted(following: Deferred[Result]) -> None:
+        stop()
+        following.callback(Done("no longer following"))
+
+    return Deferred(interrupted)
 
 
 COMMANDS = (
@@ -200,5 +219,13 @@ COMMANDS = (
         rest=True,
     ),
     Command("!forget", GROUP, "drop a node that is gone for good", forget, Done, "NODE", least=1, most=1),
-    Command("!events", GROUP, f"show the last N events, {EVENTS} if not said", show_events, Events, "[N]", most=1),
+    Command(
+        "!events",
+        GROUP,
+        f"show the last N events, {EVENTS} if not said; with {FOLLOW} also those to come, until !stop",
+        show_events,
+        Events,
+        f"[N] [{FOLLOW}]",
+        most=2,
+    ),
 )
