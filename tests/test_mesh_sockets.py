@@ -22,7 +22,7 @@ from iridium.cluster import link as link_module
 from iridium.cluster import liveness, mesh, questions
 from iridium.cluster import messages as m
 from iridium.cluster.link import ACCEPTED_LINE, STRANGER_LINE
-from iridium.cluster.mesh import LONGEST_TEXT
+from iridium.cluster.conversation import LONGEST_TEXT
 from iridium.cluster.refusals import RefusedError, UnreachableError
 from iridium.cluster.types import Delivery
 from iridium.errors import CommandError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -556,6 +557,27 @@ def test_events(person: Person) -> None:
     assert len(answer(person, "!events")["events"]) == 20
     assert [event["subject"] for event in answer(person, "!events 2")["events"]] == ["n28", "n29"]
     assert "\x1b" not in person.type("!events")
+
+
+def test_following_events(person: Person) -> None:
+    """!events --follow shows what happens until it is stopped, lets go of it then, and keeps up with JSON."""
+    assert ">>> " not in person.type("!events --follow")
+    person.node.events.add("node-up", "n1", "here")
+    person.node.events.add("node-down", "n2", "gone")
+    seen = person.read()
+    assert "n1" in seen
+    assert "gone" in seen
+    assert person.type("!stop").endswith(">>> ")
+    person.node.events.add("node-up", "n3")
+    assert person.read() == ""
+    person.type("!events 1 --follow --json")
+    person.node.events.add("node-up", "n4")
+    [event] = json.loads(person.read())["events"]
+    assert (event["kind"], event["subject"]) == ("node-up", "n4")
+    person.session.end()
+    person.node.events.add("node-up", "n5")
+    assert person.node.events._followers == []
+    assert "type: !events" in Person(person.node).type("!events 1 2")
 
 
 def test_history(person: Person) -> None:

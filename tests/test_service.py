@@ -18,6 +18,7 @@ from twisted.logger import globalLogPublisher
 from twisted.plugin import getPlugins
 from twisted.python import usage
 
+from iridium.events import EventRing
 from iridium.node import NodeConfig
 from iridium.service import NodeService, Options, makeService
 from tests.test_node import eventually, free_port, sockets, within
@@ -238,3 +239,20 @@ def test_commands_that_need_no_twisted_do_not_load_it(module: str) -> None:
     loaded = loaded_by(f"import {module}")
     assert module in loaded
     assert not [name for name in loaded if name.partition(".")[0] == "twisted"]
+
+
+def test_log_format(tmp_path: Path) -> None:
+    """--log-format json makes each log line one JSON object with the event's fields; other formats are refused."""
+    options = Options()
+    options.parent = {"logfile": str(tmp_path / "log")}
+    options.parseOptions(["--log-format", "json", "--data-root-dir", str(tmp_path)])
+    observer = options.parent["logger"]()
+    globalLogPublisher.addObserver(observer)
+    EventRing().add("node-up", "b", "127.0.0.1:2255")
+    globalLogPublisher.removeObserver(observer)
+    observer._outFile.close()
+    [line] = (tmp_path / "log").read_text().splitlines()
+    event = json.loads(line)
+    assert (event["kind"], event["subject"], event["detail"]) == ("node-up", "b", "127.0.0.1:2255")
+    with pytest.raises(usage.UsageError, match="neither text nor json"):
+        Options().parseOptions(["--log-format", "xml"])

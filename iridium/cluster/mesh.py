@@ -9,9 +9,9 @@ import ipaddress
 import random
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults, succeed
 from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, TimeoutError
 from twisted.internet.interfaces import IAddress, IConnector
 from twisted.internet.protocol import ClientFactory
@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from iridium.cluster import messages as m
+from iridium.cluster.conversation import Conversation, Texts
 from iridium.cluster.link import Link
 from iridium.cluster.liveness import TICK
 from iridium.cluster.membership import Membership
@@ -29,8 +30,6 @@ from iridium.cluster.rules import join_address, split_address
 from iridium.cluster.types import Delivery, Member, MeshView
 from iridium.errors import CommandError, IridiumError
 from iridium.events import EventRing
-
-T = TypeVar("T")
 
 DIAL_TIMEOUT = 5.0
 """Seconds for a TCP connection."""
@@ -43,9 +42,6 @@ MOST_HANDSHAKES = 512
 
 COMPLAINTS = 5
 """Log lines about misbehaving connections in ten seconds; the rest are counted."""
-
-LONGEST_TEXT = 4096
-"""Characters of a text, as ``messages.Text`` has it: who sends more is taken for one that misbehaves."""
 
 SAVE_AFTER = 0.5
 """Seconds between a change of the records and their saving, so that a forming mesh is one write."""
@@ -81,6 +77,7 @@ class Mesh:
         self.me = me
         self.machine = Membership(me, self, clock, rng or random.SystemRandom())
         self.texts = Texts()
+        self._conversation = Conversation(self.machine)
         self._protocols: dict[Link, ClusterProtocol] = {}
         self._dirty: dict[Link, None] = {}
         self._dialling: dict[Dial, Callable[[], None]] = {}
@@ -149,7 +146,7 @@ class Mesh:
             when the first contact does. Cancelling it closes what it opened.
         """
         if not self.listening:
-            return _failed(CommandError("this node does not listen yet: !start_cluster first"))
+            return fail(CommandError("this node does not listen yet: !start_cluster first"))
         return self._rejoin().addCallback(lambda _: self._join(join_address(host, port)))
 
     def _rejoin(self) -> Deferred[Any]:
@@ -173,7 +170,7 @@ class Mesh:
         The node goes on running, answers dials with LEFT, and may join again.
         """
         if self.me.left:
-            return _failed(CommandError("this node has left already"))
+            return fail(CommandError("this node has left already"))
         links = [peer.open_link for peer in self.machine.table.peers.values() if peer.open_link]
         waiting: Deferred[Any] = gatherResults([self._goodbye(link) for link in links])
         self.machine.say_leave()
@@ -199,53 +196,12 @@ class Mesh:
         self.machine.forget(target)
 
     def tell(self, target: str, text: str) -> Deferred[list[Delivery]]:
-        """Show a text to the people at a member, or at all with ``*``.
-
-        Returns:
-            Fires with whether it arrived, for each; fails with CommandError when there is no such member, or the
-            text is too long.
-        """
-        if len(text) > LONGEST_TEXT:
-            return _failed(CommandError(f"the text has over {LONGEST_TEXT} characters; nobody was told"))
-        try:
-            peers = list(self.machine.table.peers.values()) if target == "*" else [self.machine.table.find(target)]
-        except CommandError as error:
-            return _failed(error)
-        return _all([self._tell(peer, text) for peer in peers if target != "*" or peer.open_link])
-
-    def _tell(self, peer: Any, text: str) -> Deferred[Delivery]:
-        name = self.machine.table.name_of(peer.id)
-        if peer.open_link is None:
-            return succeed(Delivery(name, False, f"it is {peer.state}"))
-        result: Deferred[Delivery] = Deferred()
-        self.machine.questions.text(
-            peer.open_link,
-            text,
-            lambda arrived: result.callback(Delivery(name, arrived, "" if arrived else "it did not answer")),
-        )
-        return result
+        """Show a text to the people at a member, or at all with ``*``; fires with whether it arrived, for each."""
+        return self._conversation.tell(target, text)
 
     def view(self) -> Deferred[MeshView]:
-        """Ask every member whom it holds a link to.
-
-        Returns:
-            Fires with the table of who reaches whom.
-        """
-        ids = [member.id for member in self.members()]
-        own: list[str] | None = [peer.id for peer in self.machine.table.peers.values() if peer.open_link]
-        asked: list[Deferred[list[str] | None]] = [
-            succeed(own),
-            *(self._links_of(self.machine.table.peers[id]) for id in ids[1:]),
-        ]
-        names = [self.machine.table.name_of(id) for id in ids]
-        return _all(asked).addCallback(lambda held: _table(ids, names, held))
-
-    def _links_of(self, peer: Any) -> Deferred[list[str] | None]:
-        if peer.open_link is None:
-            return succeed(None)
-        result: Deferred[list[str] | None] = Deferred()
-        self.machine.questions.links(peer.open_link, result.callback)
-        return result
+        """Ask every member whom it holds a link to; fires with the table of who reaches whom."""
+        return self._conversation.view()
 
     # --- the machine's side (Surroundings) ---
 
@@ -392,53 +348,9 @@ class _DialFactory(ClientFactory):
         self._mesh.not_connected(self.dial, reason)
 
 
-class Texts:
-    """Lines from people at other nodes, for whoever follows them."""
-
-    def __init__(self) -> None:
-        self._followers: list[Callable[[str, str], None]] = []
-
-    def follow(self, follower: Callable[[str, str], None]) -> Callable[[], None]:
-        """Call ``follower`` with sender and text, until the returned function is called."""
-        self._followers.append(follower)
-        return lambda: self._followers.remove(follower)
-
-    def show(self, sender: str, text: str) -> None:
-        """Pass a text on."""
-        for follower in list(self._followers):
-            follower(sender, text)
-
-
-def _table(ids: list[str], names: list[str], held: list[list[str] | None]) -> MeshView:
-    rows = []
-    for id, links in zip(ids, held, strict=True):
-        if links is None:
-            rows.append(["self" if other == id else "unknown" for other in ids])
-        else:
-            rows.append(["self" if other == id else "linked" if other in links else "unlinked" for other in ids])
-    return MeshView(names, rows)
-
-
-def _failed(error: IridiumError) -> Deferred[Any]:
-    failed: Deferred[Any] = Deferred()
-    failed.errback(error)
-    return failed
-
-
 def _enough(failure: Failure) -> None:
     """A member that does not note in time that this node leaves is left all the same."""
     failure.trap(CancelledError)
-
-
-def _all(waiting: list[Deferred[T]]) -> Deferred[list[T]]:
-    """The results of all; when it is cancelled, or one fails, it fails with just that."""
-    return gatherResults(waiting, consumeErrors=True).addErrback(_first)
-
-
-def _first(failure: Failure) -> Failure:
-    error = failure.value
-    assert isinstance(error, FirstError)
-    return error.subFailure
 
 
 def _fire(result: Deferred[Any], value: Callable[[], Any]) -> None:
