@@ -128,7 +128,7 @@ def test_help_groups_all_commands(person: Person) -> None:
         ("!join_cluster h:0", "from 1 to 65535"),
         ("!join_cluster h:99999", "from 1 to 65535"),
         ("!join_cluster ::1:2255", "HOST:PORT"),
-        ("!start_cluster h:", "must be a number"),
+        ("!start_cluster h:", "HOST:PORT with a port from 0"),
     ],
 )
 def test_mistakes(person: Person, typed: str, said: str) -> None:

@@ -88,8 +88,12 @@ def redial_delay(failures: int, random: Random) -> float:
 
 # The same few addresses are looked at for every link of a mesh that forms, hence the caches.
 @functools.lru_cache(MOST_ADDRESSES)
-def split_address(address: str) -> tuple[str, int]:
+def split_address(address: str, least: int = 1) -> tuple[str, int]:
     """Host and port of ``HOST:PORT`` or ``[IPV6]:PORT``.
+
+    Args:
+        address: what was said or typed.
+        least: the least port: 0 where a free one may be asked for.
 
     Raises:
         OptionError: it is neither.
@@ -99,8 +103,8 @@ def split_address(address: str) -> tuple[str, int]:
     host = host[1:-1] if bracketed else host
     valid = colon and host and (bracketed or ":" not in host) and len(host) <= 253
     valid = valid and host.isprintable() and not any(c.isspace() or c in "[]/@" for c in host)
-    if not valid or not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536):
-        raise OptionError(f"{address!r} is not HOST:PORT with a port from 1 to 65535")
+    if not valid or not (port.isascii() and port.isdigit() and len(port) <= 5 and least <= int(port) < 65536):
+        raise OptionError(f"{address!r} is not HOST:PORT with a port from {least} to 65535")
     return host, int(port)
 
 

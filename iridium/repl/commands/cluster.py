@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from twisted.internet.defer import Deferred
 
+from iridium.cluster import rules
 from iridium.cluster.types import Delivery, Member
-from iridium.errors import CommandError
+from iridium.errors import CommandError, OptionError
 from iridium.events import CAPACITY, Event
 from iridium.repl.commands.table import Answer, Command, Done, Result, columns, number
-from iridium.repl.visible import shortened
 
 if TYPE_CHECKING:
     from iridium.repl.session import Session
@@ -108,14 +108,11 @@ def split_address(words: list[str], least: int = 1) -> tuple[str, int]:
     Raises:
         CommandError: it is none of them.
     """
-    host, colon, port = words[0].rpartition(":") if len(words) == 1 else (words[0], ":", words[1])
-    bracketed = host.startswith("[") and host.endswith("]")
-    if bracketed:
-        host = host[1:-1]
-    proper = host and len(host) <= 253 and host.isprintable() and not any(c in "[]/@" for c in host)
-    if not colon or not proper or (":" in host and not bracketed and len(words) == 1):
-        raise CommandError(f"{shortened(' '.join(words))} is not HOST:PORT, such as 127.0.0.1:2254")
-    return host, number(port, "the port", least, 65535)
+    address = f"[{words[0]}]:{words[1]}" if len(words) > 1 and ":" in words[0] else ":".join(words)
+    try:
+        return rules.split_address(address, least)
+    except OptionError as error:
+        raise CommandError(str(error)) from None
 
 
 def _then(waiting: Deferred[T], make: Callable[[T], Result]) -> Deferred[Result]:

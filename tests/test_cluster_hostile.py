@@ -1,0 +1,144 @@
+"""What strangers and misbehaving members can do to a node: nothing that outlasts them."""
+
+from __future__ import annotations
+
+import pytest
+
+from iridium.cluster import messages as m
+from iridium.cluster.link import ACCEPTED_LINE, Link, Role
+from iridium.cluster.liveness import HANDSHAKE
+from iridium.cluster.table import MOST_MEMBERS
+from iridium.testing import Network, SimulatedNode
+
+STRANGER = "00000000-0000-4000-8000-00000000000a"
+HELLO = m.Hello("1.0", "iridium", STRANGER, 1, "stranger", "10.9.9.9:1", want="join", link="l")
+
+
+def call(node: SimulatedNode) -> Link:
+    """A connection from somebody outside the simulation."""
+    link = Link(Role.ACCEPTOR, "10.9.9.9", node.network.now, node.output)
+    node.machine.connection_made(link)
+    return link
+
+
+def mesh(network: Network, count: int) -> list[SimulatedNode]:
+    """A whole mesh."""
+    nodes = [network.node(f"n{i}") for i in range(count)]
+    for node in nodes[1:]:
+        network.join(node, nodes[0])
+    assert network.run_until(lambda: all(len(n.linked()) == count - 1 for n in nodes), 5.0)
+    return nodes
+
+
+def test_a_reset_at_every_byte_of_the_handshake() -> None:
+    """Wherever a caller hangs up, before it was a member, nothing of it stays."""
+    network = Network(1)
+    [a, _] = mesh(network, 2)
+    before = a.states()
+    whole = m.encode(HELLO, m.Ready())
+    for cut in range(len(m.encode(HELLO, m.Ready()))):
+        link = call(a)
+        a.machine.receive(link, whole[:cut])
+        a.machine.link_lost(link)
+        assert a.states() == before, cut
+        assert not a.machine.handshakes
+    network.run(10.0)
+    assert a.linked() == ["n1"]
+
+
+def test_a_reset_at_every_byte_of_the_answer() -> None:
+    """Wherever the node that we dialled hangs up, the join fails with a reason, or goes on without it."""
+    welcome = m.encode(
+        m.Welcome("1.0", "iridium", STRANGER, 1, "stranger", "10.9.9.9:1"), m.Members([]), m.Ready()
+    )
+    for cut in range(0, len(welcome), 7):
+        network = Network(cut)
+        a, b = network.node("a"), network.node("b")
+        result = network.join(a, b)
+        assert network.run_until(lambda a=a: bool(a.pipes), 1.0)
+        [link] = a.pipes
+        a.machine.receive(link, welcome[:cut])
+        a.machine.link_lost(link)
+        a.pipes.clear()
+        network.run(30.0)
+        assert result.done or result.error is not None, cut
+        assert not a.machine.handshakes
+        assert not a.machine.dialler.joins
+
+
+def test_a_thousand_bogus_members() -> None:
+    """A member that invents others fills a bounded table; the real ones notice nothing."""
+    network = Network(2)
+    nodes = mesh(network, 3)
+    liar, victim = nodes[1], nodes[0]
+    bogus = [
+        m.MemberRecord(f"00000000-0000-4000-8000-{n:012x}", 1, f"x{n}", f"10.200.{n // 250}.{n % 250}:1")
+        for n in range(1, 1001)
+    ]
+    link = liar.machine.table.find("n0").open_link
+    for line in m.member_lines(bogus):
+        link.send(line)
+    network.run(20.0)
+    assert len(victim.machine.table.peers) <= MOST_MEMBERS - 1
+    assert set(victim.linked()) >= {"n1", "n2"}
+    assert not [subject for kind, subject, _ in victim.log if kind == "node-down" and subject in ("n1", "n2")]
+    network.run(60.0)
+    assert set(victim.linked()) >= {"n1", "n2"}
+
+
+@pytest.mark.parametrize(
+    "hello",
+    [
+        HELLO,
+        m.Hello("1.0", "iridium", STRANGER, 1, "with space", "10.9.9.9:1"),
+        m.Hello("1.0", "iridium", STRANGER, 1, "x", "no address"),
+        m.Hello("7.0", "iridium", STRANGER, 1),
+        m.Hello("1.0", "other", STRANGER, 1),
+        m.Hello("1.0", "iridium", STRANGER, 1, "n1", "10.9.9.9:1", want="join"),
+        m.Hello("1.0", "iridium", STRANGER, 1, "x", "127.0.0.1:1"),
+        m.Hello("1.0", "iridium", STRANGER, 1, auth="hmac"),
+    ],
+)
+def test_hellos_of_every_kind_end(hello: m.Hello) -> None:
+    """A caller that says hello, right or wrong, and then nothing, is gone after the handshake's time."""
+    network = Network(3)
+    nodes = mesh(network, 3)
+    link = call(nodes[0])
+    try:
+        nodes[0].machine.receive(link, m.encode(hello))
+    except m.MessageError as error:
+        nodes[0].machine.link_lost(link, str(error))
+    network.run(HANDSHAKE + 1.0)
+    assert link.closed
+    assert not nodes[0].machine.handshakes
+    assert nodes[0].states() == {"n0": "up", "n1": "up", "n2": "up"}
+
+
+def test_five_hundred_silent_connections() -> None:
+    """They hold little, and only as long as a handshake may take; a real join gets through meanwhile."""
+    network = Network(4)
+    nodes = mesh(network, 3)
+    links = [call(nodes[0]) for _ in range(500)]
+    for link in links[::2]:
+        nodes[0].machine.receive(link, b'{"type":"hello","vers')
+    newcomer = network.node("new")
+    result = network.join(newcomer, nodes[0])
+    assert network.run_until(lambda: result.done, 2.0)
+    network.run(HANDSHAKE + 1.0)
+    assert all(link.closed for link in links)
+    assert not nodes[0].machine.handshakes
+
+
+def test_an_endless_line_from_a_member() -> None:
+    """A member that never ends its line is hung up on at a megabyte, and called again."""
+    network = Network(5)
+    [a, b] = mesh(network, 2)
+    network.run(2.0)
+    link = a.machine.table.find("n1").open_link
+    for _ in range(ACCEPTED_LINE // 65536):
+        a.machine.receive(link, b"x" * 65536)
+    with pytest.raises(m.MessageError, match="over 1048576 bytes"):
+        a.machine.receive(link, b"x")
+    a.machine.link_lost(link)
+    a.pipes[link].close(a.pipes[link].end_at(a))
+    assert network.run_until(lambda: a.linked() == ["n1"] and b.linked() == ["n0"], 5.0)
