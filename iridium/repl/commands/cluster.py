@@ -108,11 +108,16 @@ def split_address(words: list[str], least: int = 1) -> tuple[str, int]:
     Raises:
         CommandError: it is none of them.
     """
-    address = f"[{words[0]}]:{words[1]}" if len(words) > 1 and ":" in words[0] else ":".join(words)
+    address = words[0] if len(words) == 1 else f"{_bracketed(words[0])}:{words[1]}"
     try:
         return rules.split_address(address, least)
     except OptionError as error:
         raise CommandError(str(error)) from None
+
+
+def _bracketed(host: str) -> str:
+    """An IPv6 address as it stands before a port; any other host as it is."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def _then(waiting: Deferred[T], make: Callable[[T], Result]) -> Deferred[Result]:
