@@ -356,7 +356,9 @@ def test_a_telnet_that_negotiates(started: Started, node: NodeProcess) -> None:
         assert reply in replies
     session.send("!registers --json")
     session.expect(r'"registers":\[0,42,')
-    session.send(ENDLESS.encode())
+    # It prints, so that the interrupt is not sent before there is something to stop.
+    session.send(b"load $1 #65\np: prtc $1\nload $31 @p\njmp $31\n")
+    session.expect(r"AAAA")
     session.send(IAC + AYT)
     session.expect(r"\[Iridium: yes\]")
     session.send(IAC + IP)

@@ -127,8 +127,10 @@ async def test_client_that_negotiates(port: Port) -> None:
                     seen += piece
 
             connection.sendall(b"\xff\xfd\x03\xff\xfb\x18\xff\xfb\x1f")
-            connection.sendall("\r\n".join((*ENDLESS, "")).encode())
+            # It prints, so that the interrupt is not sent before there is something to stop.
+            connection.sendall("\r\n".join(("load $1 #65", "p: prtc $1", "load $31 @p", "jmp $31", "")).encode())
             until(b"\xff\xfe\x1f")
+            until(b"AAAA")
             # What telnet sends on Ctrl-C: IAC IP, then a data mark whose last byte is urgent, then a timing mark.
             connection.sendall(b"\xff\xf4\xff")
             connection.send(b"\xf2", socket.MSG_OOB)
