@@ -117,6 +117,10 @@ class SimulatedNode:
         """Keep a text."""
         self.texts.append((sender, text))
 
+    def later(self, seconds: float, action: Callable[[], None]) -> None:
+        """Call something after a while."""
+        self.network.later(seconds, lambda: self.happen(action))
+
     def changed(self) -> None:
         """Nothing is on disk here."""
 

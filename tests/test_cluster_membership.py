@@ -335,7 +335,7 @@ def test_a_frozen_node_is_suspected_then_down_then_up() -> None:
     network.freeze(nodes[3])
     others = nodes[:3] + nodes[4:]
     assert network.run_until(lambda: all(n.states()["n3"] == "suspect" for n in others), 3.0)
-    assert network.run_until(lambda: all(n.states()["n3"] == "down" for n in others), 3.0)
+    assert network.run_until(lambda: all(n.states()["n3"] == "down" for n in others), 4.5)
     network.run(10.0)
     network.thaw(nodes[3])
     assert network.run_until(lambda: all(n.states()["n3"] == "up" for n in others) and is_whole(nodes), 2.0)
@@ -528,3 +528,118 @@ def test_two_hellos_that_wait_for_the_same_probe_leave_one_link() -> None:
     held = a.machine.table.peers[b.me.id].link
     assert held in links
     assert [link.closed for link in links] == [link is not held for link in links]
+
+
+def test_a_member_that_left_is_left_for_good() -> None:
+    """Its last words do not revive it: the record ages, and its return is news."""
+    network = Network(33)
+    [a, b, c] = mesh(network, 3)
+    b.machine.say_leave()
+    network.run(0.5)
+    peer = a.machine.table.peers[b.me.id]
+    assert (peer.state, peer.alive, peer.gone is not None) == ("left", "down", True)
+    b.machine.part()
+    b.machine.rejoin(9)
+    network.join(b, c)
+    network.run(3.0)
+    assert kinds(a, "node-up").count("n1") == 2
+
+
+def test_the_forgotten_dead_stay_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that is dropped after its time does not come back from a member that keeps it a little longer."""
+    monkeypatch.setattr("iridium.cluster.liveness.RETENTION", 20.0)
+    network = Network(34)
+    nodes = mesh(network, 4)
+    network.run(2.0)
+    network.crash(nodes[3])
+    network.run(60.0)
+    for node in nodes[:3]:
+        assert nodes[3].me.id not in node.machine.table.peers
+        assert len(kinds(node, "node-down")) == 1
+
+
+def test_a_wildcard_keeps_no_foreign_or_useless_host() -> None:
+    """What a peer claims to see is taken only where others could use it."""
+    network = Network(35)
+    a = network.node("a")
+    for seen in ("127.0.0.1", "a b", "", "0.0.0.0", "fe80::1%eth0"):
+        a.me.address = "0.0.0.0:2254"
+        a.me.seen_at(seen)
+        assert a.me.address == "0.0.0.0:2254"
+    a.me.seen_at("10.0.0.7")
+    assert a.me.address == "10.0.0.7:2254"
+
+
+def test_a_wildcard_never_replaces_a_known_address() -> None:
+    """A node that says a wildcard of itself is known under the host it speaks from; hearsay keeps the old one."""
+    network = Network(36)
+    [a, b, c] = mesh(network, 3)
+    for speaker in (b, c):
+        record = m.MemberRecord(b.me.id, b.me.incarnation + 1 + (speaker is c), "n1", "0.0.0.0:2254")
+        speaker.machine.table.find("n0").open_link.send(m.Members([record]))
+        network.run(0.2)
+        assert a.machine.table.peers[b.me.id].record.address == b.address
+
+
+def test_refusals_do_not_fill_the_log() -> None:
+    """Of many refusals a few are told, the rest are counted, and nothing raw of a stranger's is in them."""
+    network = Network(37)
+    [a, _] = mesh(network, 2)
+    for n in range(200):
+        link = Link(Role.ACCEPTOR, "10.9.9.9", network.now, a.output)
+        a.machine.connection_made(link)
+        id = f"00000000-0000-4000-8000-{n:012x}"
+        a.machine.receive(link, m.encode(m.Hello("9\x1b[2J", "iridium", id, 1, "\x1b[31m")))
+    told = [(subject, detail) for kind, subject, detail in a.log if kind == "refused"]
+    assert 1 <= len(told) <= 5
+    assert all(text.isprintable() for line in told for text in line)
+
+
+def test_the_table_makes_room_for_the_living(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it is full, the member that is gone longest goes; a newcomer is known all the same."""
+    monkeypatch.setattr("iridium.cluster.table.MOST_RECORDS", 12)
+    monkeypatch.setattr("iridium.cluster.membership.MOST_RECORDS", 12)
+    network = Network(38)
+    nodes = mesh(network, 3)
+    for n in range(30):
+        passing = network.node(f"p{n}")
+        network.join(passing, nodes[0])
+        network.run(0.5)
+        passing.machine.say_leave()
+        network.run(0.1)
+        passing.machine.part()
+    assert all(len(node.machine.table.peers) <= 12 for node in nodes)
+    last = network.node("last")
+    network.join(last, nodes[1])
+    assert network.run_until(lambda: is_whole([*nodes, last]), 5.0)
+
+
+def test_hashes_that_never_agree_are_told_ever_less() -> None:
+    """After one node has forgotten a member, the others do not send all they know every other second for ever."""
+    network = Network(39)
+    nodes = mesh(network, 3)
+    network.run(2.0)
+    network.crash(nodes[2])
+    network.run(1.0)
+    nodes[0].machine.forget("n2")
+    sent = 0
+    original = Link.send
+
+    def send(link: Link, *messages: m.Message) -> None:
+        nonlocal sent
+        sent += any(isinstance(message, m.Members) for message in messages)
+        original(link, *messages)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Link, "send", send)
+        network.run(120.0)
+    assert sent < 30
+
+
+def test_a_refusal_closes_both_ends() -> None:
+    """The node that is refused hangs up too, whether or not the other one does."""
+    network = Network(40)
+    a, b = network.node("a"), network.node("b", cluster="other")
+    refused(network, b, a)
+    network.run(1.0)
+    assert a.pipes == b.pipes == {}

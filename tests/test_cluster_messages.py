@@ -14,6 +14,11 @@ IDS = st.uuids().map(str)
 NUMBERS = st.integers(0, 2**53 - 1)
 ALIASES = st.text(st.characters(exclude_categories=["Cs"]), max_size=16)
 RECORDS = st.builds(m.MemberRecord, IDS, NUMBERS, ALIASES, st.just("10.0.0.1:2254"), st.booleans())
+TALK = st.one_of(
+    st.builds(m.Ping, NUMBERS),
+    st.builds(m.Text, NUMBERS, ALIASES),
+    st.builds(m.Digest, st.text("abc", max_size=9), st.dictionaries(IDS, NUMBERS, max_size=3)),
+)
 MESSAGES = st.one_of(
     st.builds(
         m.Hello,

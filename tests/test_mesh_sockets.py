@@ -21,9 +21,10 @@ from zope.interface import implementer
 from iridium.cluster import link as link_module
 from iridium.cluster import liveness, mesh, questions
 from iridium.cluster import messages as m
-from iridium.cluster.link import ACCEPTED_LINE, STRANGER_LINE
 from iridium.cluster.conversation import LONGEST_TEXT
+from iridium.cluster.link import ACCEPTED_LINE, STRANGER_LINE
 from iridium.cluster.refusals import RefusedError, UnreachableError
+from iridium.cluster.rules import COMPLAINTS
 from iridium.cluster.types import Delivery
 from iridium.errors import CommandError
 from iridium.node import Node, NodeConfig
@@ -601,13 +602,13 @@ async def test_a_flood_of_strangers(nodes: Nodes, complaints: list[str]) -> None
         stranger = await call(nodes, a)
         stranger.transport.write(b"x\n")
         await within(stranger.closed)
-    assert len(complaints) == mesh.COMPLAINTS
+    assert len(complaints) == COMPLAINTS
     now[0] = 11.0
     stranger = await call(nodes, a)
     stranger.transport.write(b"x\n")
     await within(stranger.closed)
-    assert len(complaints) == mesh.COMPLAINTS + 1
-    assert f"{30 - mesh.COMPLAINTS} others" in complaints[-1]
+    assert len(complaints) == COMPLAINTS + 1
+    assert f"{30 - COMPLAINTS} others" in complaints[-1]
     await join(b, a)
 
 

@@ -109,8 +109,9 @@ def test_a_restart_without_data_is_another_node() -> None:
     assert again.machine.table.peers == {}
     network.join(again, a)
     network.run(8.0)
-    old = a.machine.table.peers[b.me.id]
-    assert (old.state, a.machine.table.alias_of(b.me.id)) == ("down", "b")
+    table = a.machine.table
+    assert (table.peers[b.me.id].state, table.alias_of(b.me.id)) == ("down", "")
+    assert table.find("b").id == again.me.id
     assert a.linked() == ["b"]
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from iridium.cluster import messages as m
+from iridium.cluster.identity import alias_problem
 from iridium.cluster.link import Link
 from iridium.cluster.peer import Peer, checked_address
-from iridium.cluster.rules import Verdict, judge_hello
+from iridium.cluster.rules import Throttle, Verdict, judge_hello
 from iridium.cluster.table import MOST_MEMBERS
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Admission:
 
     def __init__(self, membership: Membership) -> None:
         self._membership = membership
+        self._complaints = Throttle()
 
     def consider(
         self, link: Link, hello: m.Hello, *, old_is_gone: bool = False, name_is_free: bool = False
@@ -60,6 +62,10 @@ class Admission:
                     peer.held.close()
                 peer.held = link
                 return
+        me = self._membership.me
+        if me.left:
+            self._turn_away(link, "LEFT", f"the node {me.alias or me.id} has left the cluster")
+            return
         if (
             hello.want == "join"
             and hello.alias
@@ -82,7 +88,7 @@ class Admission:
         me = self._membership.me
         version = m.parse_version(hello.version)
         if version is None or version[0] != m.VERSION[0]:
-            return "VERSION", f"this node speaks version {m.version_text()}, you speak {hello.version}"
+            return "VERSION", f"this node speaks version {m.version_text()}, you speak {hello.version!r}"
         if hello.auth != "none":
             return "NOT_ALLOWED", "you offer to prove a secret; this node has none"
         if hello.cluster != me.cluster:
@@ -91,8 +97,6 @@ class Admission:
             if self._membership.dialler.calls_itself(hello.nonce):
                 return "SELF", f"this is the node {self._membership.table.name_of(me.id)} that calls"
             return "ID_IN_USE", f"{me.id} is this node's own id"
-        if me.left:
-            return "LEFT", f"the node {me.alias or me.id} has left the cluster"
         return None
 
     def _judge(self, peer: Peer, hello: m.Hello, old_is_gone: bool) -> Verdict:
@@ -144,17 +148,23 @@ class Admission:
         assert isinstance(hello, m.Hello)
         self._membership.handshakes.pop(link, None)
         if reason != "DUPLICATE":
-            self._membership.world.event(
-                "refused", hello.alias or hello.id, f"{reason}: {detail} (from {link.host})"
-            )
+            self._complain(hello, f"{reason}: {detail} (from {link.host})")
         link.refuse(reason, detail)
+
+    def _complain(self, hello: m.Hello, detail: str) -> None:
+        """Tell people of a refusal, but not of every one: whoever is refused may come again at once."""
+        unsaid = self._complaints.ask(self._membership.clock())
+        if unsaid is not None:
+            more = f" (and {unsaid} more)" if unsaid else ""
+            name = hello.id if alias_problem(hello.alias) else hello.alias or hello.id
+            self._membership.world.event("refused", name, detail + more)
 
     def _accept(self, link: Link, hello: m.Hello, address: str) -> None:
         record = m.MemberRecord(hello.id, hello.incarnation, hello.alias, address)
         told = self._membership.table.records() if hello.want == "join" else None
         peer = self._membership.table.peers.get(hello.id)
         if peer is None:
-            peer = self._membership.table.peers[hello.id] = Peer(record, self._membership.clock())
+            peer = self._membership.add(record)
             peer.newcomer = True
         self._membership.renew(peer, record)
         self._membership.table.recall(peer.id)

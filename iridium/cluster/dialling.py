@@ -22,6 +22,9 @@ MOST_DIALS = 16
 EXPECTED = (0.25, 1.0)
 """Seconds, at least and at most, that a newcomer is given to call before it is called."""
 
+RETRY = (0.003, 0.02, 0.1)
+"""Seconds until a dial that was hung up on is tried again, before the pauses that grow."""
+
 HOPELESS = 12
 """Failures that a refusal which no waiting changes counts as: it leads to the longest pause."""
 
@@ -113,6 +116,13 @@ class Dialler:
             dial.join.fail(UnreachableError(f"{dial.address}: {detail}"))
         peer = dial.peer
         if peer is not None:
+            if outcome == "closed" and peer.retries < len(RETRY):
+                # A dying process closes its links before its port: ask again, now that it had time to.
+                peer.next_dial = None
+                self._membership.world.later(RETRY[peer.retries], lambda: self.want(peer))
+                peer.retries += 1
+                self.finish(dial)
+                return
             self.later(peer)
             if not peer.link:
                 self._membership.liveness.unreachable(peer, outcome, detail)

@@ -152,6 +152,9 @@ class Link:
         if following is None:
             kind = type(message).__struct_config__.tag
             raise MessageError(f"a {kind!r} message while {self.state.value}")
+        if following is State.CLOSED:
+            self.close()
+            return
         self.state = following
         if isinstance(message, m.Hello | m.Welcome):
             self.incarnation = message.incarnation

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from iridium.cluster import messages as m
 from iridium.cluster.link import Link
-from iridium.cluster.peer import Outcome, Peer
+from iridium.cluster.peer import NEVER, Outcome, Peer
 
 if TYPE_CHECKING:
     from iridium.cluster.membership import Membership
@@ -49,6 +49,9 @@ DIGEST_TO = 3
 TELL_AGAIN = 1.0
 """Seconds before the same member is sent all records again."""
 
+TELL_AGAIN_MOST = 60.0
+"""The longest such pause, reached when telling changes nothing."""
+
 RETENTION = 24 * 3600.0
 """Seconds that a member which is down or left is remembered."""
 
@@ -80,7 +83,8 @@ class Liveness:
         What is told is never told on: ages that are copied from node to node would make the dead immortal.
         """
         peer.told_of = max(peer.told_of, when)
-        fresh = self._membership.clock() - when < SUSPICION and (peer.gone is None or when > peer.gone)
+        # Evidence from before it was suspected, or down, is none against that.
+        fresh = self._membership.clock() - when < SUSPICION and when > peer.judged
         if peer.alive != "up" and fresh:
             self._become(peer, "up")
 
@@ -117,13 +121,12 @@ class Liveness:
             membership.world.event("node-left", known.alias or known.id, "")
 
     def _become(self, peer: Peer, state: Literal["up", "suspect", "down"], why: str = "") -> None:
-        if peer.alive == state:
+        if peer.alive == state or peer.record.left:
             return
         peer.alive = state
+        peer.judged = self._membership.clock() if state != "up" else NEVER
         peer.gone = self._membership.clock() if state == "down" else None
-        if not peer.record.left:
-            name = peer.record.alias or peer.id
-            self._membership.world.event(f"node-{state}", name, why or peer.record.address)
+        self._membership.world.event(f"node-{state}", peer.record.alias or peer.id, why or peer.record.address)
 
     # --- time ---
 
@@ -147,6 +150,7 @@ class Liveness:
             if not peer.record.left and (peer.alive == "suspect" or (peer.alive == "up" and not peer.open_link)):
                 suspects.append(peer.id)
             elif peer.gone is not None and now - peer.gone > RETENTION:
+                membership.table.forget(peer.record)  # or a member that remembers it longer brings it back
                 membership.drop(peer)
         # While the mesh forms, what would be told is about to change; but not for ever.
         if now >= self._next_digest + (DIGEST_EVERY if membership.handshakes and not suspects else 0.0):
@@ -202,6 +206,13 @@ class Liveness:
             known = [membership.table.peers[id] for id in message.asks if id in membership.table.peers]
             ages = {p.id: max(0, int(1000 * (now - p.heard))) for p in known if p.heard > now - RETENTION}
             link.send(m.Digest(ages=ages))
-        if message.hash and message.hash != membership.table.hash() and now - peer.told >= TELL_AGAIN:
+        own = membership.table.hash()
+        if not message.hash or message.hash == own:
+            return
+        # The same difference again: telling did not help (one of us has forgotten somebody), so tell less often.
+        again = peer.told_hashes == (own, message.hash)
+        peer.told_pause = min(2 * peer.told_pause, TELL_AGAIN_MOST) if again else TELL_AGAIN
+        if now - peer.told >= peer.told_pause or not again:
             peer.told = now
+            peer.told_hashes = (own, message.hash)
             link.send(*m.member_lines(membership.table.records()))

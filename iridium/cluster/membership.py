@@ -21,8 +21,8 @@ from iridium.cluster.liveness import Liveness
 from iridium.cluster.peer import Dial, Me, Peer, Surroundings, checked_address
 from iridium.cluster.questions import Questions
 from iridium.cluster.refusals import UnreachableError
-from iridium.cluster.rules import is_newer, name_holder
-from iridium.cluster.table import Table
+from iridium.cluster.rules import is_newer, is_wildcard, join_address, name_holder
+from iridium.cluster.table import MOST_RECORDS, Table
 from iridium.errors import CommandError
 
 STABLE = 1.0
@@ -71,6 +71,16 @@ class Membership:
         self.dialler.abandon(peer.dial)
         self.table.peers.pop(peer.id, None)
         self.table.changed()
+
+    def add(self, record: m.MemberRecord) -> Peer:
+        """Know a new member; where the table is full, at the cost of the one that is gone longest."""
+        if len(self.table.peers) >= MOST_RECORDS:
+            gone = self.table.longest_gone()
+            if gone is not None:
+                self.drop(gone)
+        peer = self.table.peers[record.id] = Peer(record, self.clock())
+        self.table.changed()
+        return peer
 
     def remember(self, records: list[m.MemberRecord]) -> None:
         """Take members known from an earlier life, and dial them."""
@@ -202,7 +212,7 @@ class Membership:
             self.liveness.unreachable(dial.peer, "refused", f"another node answers at {dial.address}")
             self.dialler.later(dial.peer)
         if peer is None:
-            peer = self.table.peers[welcome.id] = Peer(record, self.clock())
+            peer = self.add(record)
         elif (peer.link is not None and peer.id < self.me.id) or welcome.incarnation < peer.record.incarnation:
             # Its dial won over ours while neither knew the other's id, or this is an older life of it.
             self.dialler.refused(dial, m.Refuse("DUPLICATE"))
@@ -234,6 +244,7 @@ class Membership:
         peer = link.owner
         assert isinstance(peer, Peer)
         peer.newcomer = False
+        peer.retries = 0
         peer.next_dial = None
         self.table.changed()
         self.liveness.linked(peer)
@@ -266,13 +277,13 @@ class Membership:
         except m.MessageError:
             bad = True
         peer = self.table.peers.get(record.id)
+        record = _dialable(record, peer, link)
         if bad or self.table.is_forgotten(record):
             return
         if peer is None:
             if not self.table.has_room(record):
                 return
-            peer = self.table.peers[record.id] = Peer(record, self.clock())
-            self.table.changed()
+            peer = self.add(record)
             self.liveness.news()
         elif is_newer(record, peer.record):
             self.renew(peer, record)
@@ -323,3 +334,15 @@ class Membership:
         elif isinstance(message, m.Ask):
             ids = [p.id for p in self.table.peers.values() if p.open_link] if message.what == "links" else []
             link.send(m.Answer(message.n, ids))
+
+
+def _dialable(record: m.MemberRecord, peer: Peer | None, link: Link | None) -> m.MemberRecord:
+    """A record with an address that can be dialled, where it advertises one that stands for every host."""
+    host, colon, port = record.address.rpartition(":")
+    if not colon or not is_wildcard(host.strip("[]")):
+        return record
+    if link is not None and peer is not None and peer.link is link:  # it speaks of itself
+        address = join_address(link.host, int(port))
+    else:
+        address = peer.record.address if peer is not None else ""
+    return m.MemberRecord(record.id, record.incarnation, record.alias, address, record.left)

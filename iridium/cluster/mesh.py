@@ -26,7 +26,7 @@ from iridium.cluster.liveness import TICK
 from iridium.cluster.membership import Membership
 from iridium.cluster.peer import Dial, Join, Me
 from iridium.cluster.protocol import ClusterFactory, ClusterProtocol
-from iridium.cluster.rules import join_address, split_address
+from iridium.cluster.rules import Throttle, join_address, split_address
 from iridium.cluster.types import Delivery, Member, MeshView
 from iridium.errors import CommandError, IridiumError
 from iridium.events import EventRing
@@ -39,9 +39,6 @@ GOODBYE = 2.0
 
 MOST_HANDSHAKES = 512
 """Connections in a handshake at once: twice what the largest mesh opens to one node when it forms."""
-
-COMPLAINTS = 5
-"""Log lines about misbehaving connections in ten seconds; the rest are counted."""
 
 SAVE_AFTER = 0.5
 """Seconds between a change of the records and their saving, so that a forming mesh is one write."""
@@ -82,11 +79,12 @@ class Mesh:
         self._dirty: dict[Link, None] = {}
         self._dialling: dict[Dial, Callable[[], None]] = {}
         self._port: Any = None  # IListeningPort, once open
-        self._ticks = LoopingCall(self.machine.liveness.tick)
+        self._ticks = LoopingCall(self._tick)
         self._ticks.clock = reactor
         self._saving: Any = None
-        self._complaints: list[float] = []
-        self._unsaid = 0
+        self._leaving = False
+        self._later: list[Any] = []
+        self._complaints = Throttle()
 
     # --- the node's side ---
 
@@ -119,6 +117,13 @@ class Mesh:
         self._ticks.start(TICK, now=False)
         self.machine.remember(known)
 
+    def _tick(self) -> None:
+        try:
+            self.machine.liveness.tick()
+        except Exception:
+            # A bug, but one that must not end the node's sense of time.
+            self._log.failure("a tick of the membership machine failed")
+
     def stop(self) -> Deferred[Any]:
         """Close the port and every link; the others will find this node gone."""
         if self._ticks.running:
@@ -126,6 +131,9 @@ class Mesh:
         saved = self._save_now()
         self._save = lambda me, records: succeed(None)
         self.machine.part()
+        for call in self._later:
+            if call.active():
+                call.cancel()
         for protocol in list(self._protocols.values()):
             if protocol.transport is not None:
                 protocol.transport.abortConnection()
@@ -147,6 +155,8 @@ class Mesh:
         """
         if not self.listening:
             return fail(CommandError("this node does not listen yet: !start_cluster first"))
+        if self._leaving:
+            return fail(CommandError("this node is just leaving; try again in a moment"))
         return self._rejoin().addCallback(lambda _: self._join(join_address(host, port)))
 
     def _rejoin(self) -> Deferred[Any]:
@@ -173,9 +183,14 @@ class Mesh:
             return fail(CommandError("this node has left already"))
         links = [peer.open_link for peer in self.machine.table.peers.values() if peer.open_link]
         waiting: Deferred[Any] = gatherResults([self._goodbye(link) for link in links])
+        self._leaving = True
         self.machine.say_leave()
-        waiting.addCallback(lambda _: self.machine.part())
+        waiting.addCallback(lambda _: self._part())
         return waiting.addCallback(lambda _: self._save_now())
+
+    def _part(self) -> None:
+        self._leaving = False
+        self.machine.part()
 
     def _goodbye(self, link: Link) -> Deferred[None]:
         noted: Deferred[None] = Deferred()
@@ -218,8 +233,16 @@ class Mesh:
         except ValueError:
             self._connect_by_name(host, port, factory)
         else:
+            self._connect(host, port, factory)
+
+    def _connect(self, host: str, port: int, factory: _DialFactory) -> None:
+        try:
             connector = self._reactor.connectTCP(host, port, factory, DIAL_TIMEOUT)
-            self._dialling[dial] = connector.stopConnecting
+        except (OSError, ValueError) as error:  # no such address here, or no descriptor for a socket
+            self._dialling[factory.dial] = lambda: None
+            self._reactor.callLater(0, self.not_connected, factory.dial, Failure(ConnectError(string=str(error))))
+        else:
+            self._dialling[factory.dial] = connector.stopConnecting
 
     def _connect_by_name(self, host: str, port: int, factory: _DialFactory) -> None:
         # An address needs none of this: 20 ms of imports, and a thread that asks the resolver.
@@ -304,6 +327,12 @@ class Mesh:
         """Whether another connection may begin a handshake."""
         return len(self.machine.handshakes) < MOST_HANDSHAKES
 
+    def later(self, seconds: float, action: Callable[[], None]) -> Any:
+        """Call something after a while, unless the mesh has stopped by then."""
+        self._later = [call for call in self._later if call.active()]
+        self._later.append(self._reactor.callLater(seconds, action))
+        return self._later[-1]
+
     def connected(self, link: Link, protocol: ClusterProtocol) -> None:
         """A connection has its link."""
         self._protocols[link] = protocol
@@ -316,19 +345,10 @@ class Mesh:
 
     def misbehaved(self, link: Link, error: m.MessageError) -> None:
         """A peer said what it must not: hang up, with one line in the log."""
-        now = self._clock()
-        self._complaints = [when for when in self._complaints if now - when < 10.0]
-        if len(self._complaints) < COMPLAINTS:
-            self._complaints.append(now)
-            self._log.warn(
-                "hung up on {host}: {problem}{more}",
-                host=link.host,
-                problem=str(error),
-                more=f" (and {self._unsaid} others were)" if self._unsaid else "",
-            )
-            self._unsaid = 0
-        else:
-            self._unsaid += 1
+        unsaid = self._complaints.ask(self._clock())
+        if unsaid is not None:
+            more = f" (and {unsaid} others were)" if unsaid else ""
+            self._log.warn("hung up on {host}: {problem}{more}", host=link.host, problem=str(error), more=more)
         self.machine.link_lost(link, str(error))
 
 

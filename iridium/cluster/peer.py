@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from iridium.cluster.identity import alias_problem
 from iridium.cluster.link import Link
 from iridium.cluster.messages import MOST_LOST, Hello, MemberRecord, MessageError, Welcome
-from iridium.cluster.rules import is_wildcard, join_address, reachable_address, split_address
+from iridium.cluster.rules import is_public, is_wildcard, join_address, reachable_address, split_address
 from iridium.cluster.types import Member, State
 from iridium.errors import IridiumError, OptionError
 
@@ -44,8 +44,12 @@ class Me:
         return MemberRecord(self.id, self.incarnation, self.alias, self.address, self.left)
 
     def seen_at(self, host: str) -> None:
-        """Take the host that a peer sees this node at, if what it advertises stands for every host."""
-        if not self.address or not host:
+        """Take the host that a peer sees this node at, if what it advertises stands for every host.
+
+        A peer on the same machine sees loopback, which would be of no use to others; what is no address at all is
+        a peer's mistake.
+        """
+        if not self.address or not is_public(host):
             return
         own, port = split_address(self.address)
         if is_wildcard(own):
@@ -71,14 +75,16 @@ class Peer:
         told_of: the same of a member that told this node, by the age that it gave.
         pinged: when the last ping went out that nothing came back for, or None.
         failures: dials that failed since it was last reached.
+        retries: dials that were hung up on at once, and tried again at once, since then.
         next_dial: when to dial it again, or None.
+        judged: when it was last held to be suspect or down; NEVER while it is up.
         gone: when it went down or left, or None.
         newcomer: known only through a hello that is not confirmed by a ready yet.
     """
 
     __slots__ = (
-        "alive", "dial", "excused", "failures", "gone", "heard", "held", "link", "lost", "newcomer", "next_dial",
-        "pinged", "record", "since", "told", "told_of",
+        "alive", "dial", "excused", "failures", "gone", "heard", "held", "judged", "link", "lost", "newcomer",
+        "next_dial", "pinged", "record", "retries", "since", "told", "told_hashes", "told_of", "told_pause",
     )  # fmt: skip
 
     def __init__(self, record: MemberRecord, now: float) -> None:
@@ -94,10 +100,15 @@ class Peer:
         self.excused = NEVER
         self.pinged: float | None = None
         self.failures = 0
+        self.retries = 0
         self.next_dial: float | None = None
         self.gone: float | None = None
+        self.judged = NEVER
         self.newcomer = False
-        self.told = NEVER  # when it was last sent all records
+        # When it was last sent all records, at which difference of hashes, and how long not again.
+        self.told = NEVER
+        self.told_hashes = ("", "")
+        self.told_pause = 0.0
 
     @property
     def id(self) -> str:
@@ -197,6 +208,9 @@ class Surroundings(Protocol):
 
     def text(self, sender: str, text: str) -> None:
         """A person at another node said something."""
+
+    def later(self, seconds: float, action: Callable[[], None]) -> object:
+        """Call something after a while."""
 
     def changed(self) -> None:
         """The records, or this node's own, changed and want to be on disk."""

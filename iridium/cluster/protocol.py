@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IAddress, IPushProducer
@@ -15,6 +16,18 @@ from iridium.cluster.peer import Dial
 
 if TYPE_CHECKING:
     from iridium.cluster.mesh import Mesh
+
+
+FLUSH = 5.0
+"""Seconds that a peer has to take the last words of a closed link."""
+
+UNACKNOWLEDGED = 12.0
+"""Seconds that bytes may stay unacknowledged: five tries of TCP. Linux alone keeps a dead link for 15 minutes."""
+
+
+def _give_up_after(transport: Any, seconds: float) -> None:
+    if hasattr(socket, "TCP_USER_TIMEOUT") and hasattr(transport, "getHandle"):
+        transport.getHandle().setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * seconds))
 
 
 @implementer(IPushProducer)
@@ -32,12 +45,14 @@ class ClusterProtocol(Protocol):
         self._mesh = mesh
         self._dial = dial
         self._paused = False
+        self._ending: Any = None
         self.link: Link | None = None
 
     def connectionMade(self) -> None:
         """Make the link, unless nobody wants it any more."""
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
+        _give_up_after(self.transport, UNACKNOWLEDGED)
         host = self.transport.getPeer().host
         machine = self._mesh.machine
         if self._dial is not None:
@@ -70,8 +85,11 @@ class ClusterProtocol(Protocol):
         data = link.data_to_send()
         if data:
             self.transport.write(data)
-        if link.closed:
+        if link.closed and self._ending is None:
+            # Without a producer, or the transport would wait for its leave to close; and not for ever.
+            self.transport.unregisterProducer()
             self.transport.loseConnection()
+            self._ending = self._mesh.later(FLUSH, self.transport.abortConnection)
 
     def pauseProducing(self) -> None:
         """The peer does not read; what is said to it waits in the link, which has a limit."""
@@ -88,6 +106,8 @@ class ClusterProtocol(Protocol):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Tell the machine, which decides what follows."""
+        if self._ending is not None and self._ending.active():
+            self._ending.cancel()
         if self.link is not None:
             self._mesh.disconnected(self.link)
 

@@ -22,6 +22,38 @@ MOST_ADDRESSES = 1024
 """Addresses whose parts are remembered: as many as there are records of members."""
 
 
+COMPLAINTS = 5
+"""What is said of one kind of trouble in :data:`COMPLAINTS_WINDOW`; the rest is counted."""
+
+COMPLAINTS_WINDOW = 10.0
+"""Seconds that it is counted for."""
+
+
+class Throttle:
+    """Decides what of a flood is worth a line."""
+
+    def __init__(self) -> None:
+        self._said: list[float] = []
+        self._unsaid = 0
+
+    def ask(self, now: float) -> int | None:
+        """Whether to say it.
+
+        Args:
+            now: seconds of a monotonic clock.
+
+        Returns:
+            How many were not said since the last one that was; None when this one is not to be said either.
+        """
+        self._said = [when for when in self._said if now - when < COMPLAINTS_WINDOW]
+        if len(self._said) >= COMPLAINTS:
+            self._unsaid += 1
+            return None
+        self._said.append(now)
+        unsaid, self._unsaid = self._unsaid, 0
+        return unsaid
+
+
 class Verdict(enum.Enum):
     """What to do with a hello from a node that is known."""
 
@@ -102,7 +134,7 @@ def split_address(address: str, least: int = 1) -> tuple[str, int]:
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host
     valid = colon and host and (bracketed or ":" not in host) and len(host) <= 253
-    valid = valid and host.isprintable() and not any(c.isspace() or c in "[]/@" for c in host)
+    valid = valid and host.isprintable() and not any(c.isspace() or c in "[]/@%" for c in host)
     if not valid or not (port.isascii() and port.isdigit() and len(port) <= 5 and least <= int(port) < 65536):
         raise OptionError(f"{address!r} is not HOST:PORT with a port from {least} to 65535")
     return host, int(port)
@@ -129,6 +161,15 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
+
+
+def is_public(host: str) -> bool:
+    """Whether a host is an address that other machines may be able to reach."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return not is_wildcard(host) and not is_loopback(host) and "%" not in host
 
 
 def reachable_address(advertised: str, seen: str) -> str | None:

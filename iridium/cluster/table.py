@@ -43,14 +43,14 @@ class Table:
 
     def alias_of(self, id: str) -> str:
         """The alias that a node holds: its own, unless another live node with a smaller id has the same."""
-        peer = self.peers.get(id)
-        alias = peer.record.alias if peer else self.me.alias
-        if not alias:
+        known = self.me if id == self.me.id else self.peers[id].record if id in self.peers else None
+        if known is None or not known.alias:
             return ""
+        alias = known.alias
         rivals = [p.id for p in self.holders(alias)]
         if self.me.alias == alias:
             rivals.append(self.me.id)
-        return alias if not rivals or id not in rivals or name_holder(rivals) == id else ""
+        return alias if not rivals or name_holder(rivals) == id else ""
 
     def holders(self, alias: str) -> list[Peer]:
         """The other live members that were started with an alias."""
@@ -74,7 +74,7 @@ class Table:
         if target in self.peers:
             return self.peers[target]
         for peer in self.peers.values():
-            if self.alias_of(peer.id) == target:
+            if target and self.alias_of(peer.id) == target:
                 return peer
         matching = [p for p in self.peers.values() if p.id.startswith(target)]
         if len(target) < LEAST_PREFIX or not matching:
@@ -129,4 +129,11 @@ class Table:
 
     def has_room(self, record: m.MemberRecord) -> bool:
         """Whether a member that is not known yet can be taken."""
-        return len(self.peers) < MOST_RECORDS and (record.left or self.living() < MOST_MEMBERS - 1)
+        if len(self.peers) >= MOST_RECORDS and self.longest_gone() is None:
+            return False
+        return record.left or self.living() < MOST_MEMBERS - 1
+
+    def longest_gone(self) -> Peer | None:
+        """The member that went down or left before all others, or None where none is gone."""
+        gone = [peer for peer in self.peers.values() if peer.gone is not None and peer.link is None]
+        return min(gone, key=lambda peer: peer.gone or 0.0, default=None)

@@ -1,0 +1,174 @@
+"""How soon a mesh of real nodes gets over a failure: a cut link, a killed node, a frozen one.
+
+    python benchmarks/failures.py [--nodes 10] [--cuts 20] [--kills 20] [--stops 3] [--json]
+
+Needs Iridium installed beside this Python, and pytest, which the helpers of the tests want. All times are those of
+one monotonic clock: a line of a node's log counts when it is read from its pipe.
+
+- `cut`: the connection between two live nodes is cut at a proxy, until both ends of a new one are ready.
+- `kill`: a node is killed, until the last of the others logs that it is down. No proxy is between them.
+- `kill, each`: the same for each of the others by itself.
+- `freeze`: a node is stopped with SIGSTOP, until the last of the others logs that it is down.
+- `thaw`: it is continued, until the last of the others logs that it is up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent.parent))
+
+from tests.chaos import PATIENCE, Cluster, Node, running
+
+GOALS = {"cut": 1.0, "kill": 0.010, "kill, each": 0.010, "freeze": 5.5, "thaw": 2.0}
+"""Seconds that each may take."""
+
+POLL = 0.002
+"""Seconds between two questions to the proxy, which knows the time itself."""
+
+STEADY = 1.5
+"""Seconds that a link has held before it is cut: one that fell at once before is not dialled at once again."""
+
+
+def said_by_all(cluster: Cluster, node: Node, what: str, since: float) -> list[float]:
+    """Seconds until each of the other nodes logs something about a node.
+
+    Raises:
+        TimeoutError: one does not.
+    """
+    others = [one for one in cluster.nodes if one is not node]
+    pattern = rf"\b{what} {node.alias}\b"
+    times: list[float | None] = []
+
+    def look() -> bool:
+        times[:] = [one.said(pattern, since) for one in others]
+        return None not in times
+
+    if not cluster.output.wait(look, time.monotonic() + PATIENCE):
+        silent = [one.alias for one, when in zip(others, times, strict=True) if when is None]
+        raise TimeoutError(f"no {what} {node.alias} at {', '.join(silent)}")
+    return [when - since for when in times if when is not None]
+
+
+def made_whole(cluster: Cluster) -> None:
+    """Wait until the mesh is whole again.
+
+    Raises:
+        TimeoutError: it does not become so.
+    """
+    _, problem = cluster.until_whole(PATIENCE)
+    if problem:
+        raise TimeoutError(problem)
+
+
+def cut_links(cluster: Cluster, runs: int, chance: random.Random) -> tuple[list[float], int]:
+    """Cut links of nodes that live.
+
+    Returns:
+        Seconds until both ends were linked again, and how often a node was taken for suspect or down meanwhile.
+    """
+    pairs = list(itertools.combinations(cluster.nodes, 2))
+    chosen = [pair for _ in range(-(-runs // len(pairs))) for pair in chance.sample(pairs, len(pairs))][:runs]
+    cluster.pause(STEADY)
+    begun, seconds = time.monotonic(), []
+    for one, other in chosen:
+        count, when = cluster.cut(one, other)
+        assert count, f"there is no connection between {one.alias} and {other.alias}"
+        while (again := cluster.linked_again(one, other)) is None:
+            if time.monotonic() > when + PATIENCE:
+                raise TimeoutError(f"{one.alias} and {other.alias} do not link again")
+            cluster.pause(POLL)
+        seconds.append(again - when)
+        made_whole(cluster)
+    lines = [line for node in cluster.nodes for when, line in node.lines if when >= begun]
+    return seconds, sum(" node-suspect " in line or " node-down " in line for line in lines)
+
+
+def kill_nodes(cluster: Cluster, runs: int) -> list[list[float]]:
+    """Kill nodes, each time another; seconds until each of the others knew."""
+    seconds = []
+    for node in itertools.islice(itertools.cycle(cluster.nodes), runs):
+        cluster.pause(STEADY)
+        seconds.append(said_by_all(cluster, node, "node-down", node.kill()))
+        node.start().wait_until_up()
+        made_whole(cluster)
+    return seconds
+
+
+def stop_nodes(cluster: Cluster, runs: int) -> tuple[list[float], list[float]]:
+    """Freeze nodes and thaw them; seconds until the last of the others took each for down, and for up again."""
+    frozen, thawed = [], []
+    for node in itertools.islice(itertools.cycle(cluster.nodes), runs):
+        cluster.pause(STEADY)
+        since = time.monotonic()
+        node.signal(signal.SIGSTOP)
+        try:
+            frozen.append(max(said_by_all(cluster, node, "node-down", since)))
+        finally:
+            since = time.monotonic()
+            node.signal(signal.SIGCONT)
+        thawed.append(max(said_by_all(cluster, node, "node-up", since)))
+        made_whole(cluster)
+    return frozen, thawed
+
+
+def bare_python() -> float:
+    """Seconds that `python -c pass` takes: how fast the machine is just now."""
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+    return time.monotonic() - start
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--nodes", type=int, default=10)
+    parser.add_argument("--cuts", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--stops", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    python = statistics.median(bare_python() for _ in range(9))
+    with running(options.nodes, proxied=True) as cluster:
+        cut, wrongly = cut_links(cluster, options.cuts, random.Random(1))
+    with running(options.nodes) as cluster:
+        kills = kill_nodes(cluster, options.kills)
+        freeze, thaw = stop_nodes(cluster, options.stops)
+    measured = {
+        "cut": cut,
+        "kill": [max(times) for times in kills],
+        "kill, each": [seconds for times in kills for seconds in times],
+        "freeze": freeze,
+        "thaw": thaw,
+    }
+    figures = {
+        name: {
+            "runs": len(seconds),
+            "median_ms": round(1000 * statistics.median(seconds), 1),
+            "worst_ms": round(1000 * max(seconds), 1),
+            "goal_ms": 1000 * GOALS[name],
+        }
+        for name, seconds in measured.items()
+        if seconds
+    }
+    if options.json:
+        print(json.dumps({**figures, "wrongly_missed": wrongly, "python_ms": round(1000 * python, 1)}))
+        return
+    print(f"{'':10} {'runs':>5} {'median ms':>10} {'worst ms':>10} {'goal ms':>9}")
+    for name, of in figures.items():
+        print(f"{name:10} {of['runs']:5} {of['median_ms']:10} {of['worst_ms']:10} {of['goal_ms']:9g}")
+    print(f"nodes taken for suspect or down while links were cut: {wrongly}")
+    print(f"python -c pass: {1000 * python:.1f} ms")
+
+
+if __name__ == "__main__":
+    main()
