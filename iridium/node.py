@@ -27,6 +27,9 @@ from iridium.scheduler import Scheduler
 JOIN_AGAIN_FIRST = 0.5
 """Seconds before a failed ``--join`` is tried again for the first time; doubled each time."""
 
+SAVE_AGAIN = 5.0
+"""Seconds until a save that failed is tried again."""
+
 JOIN_AGAIN_MOST = 30.0
 """The longest pause between two tries."""
 
@@ -90,6 +93,7 @@ class Node:
         self.texts = self.mesh.texts
         self._joining: list[Deferred[Any]] = []
         self._writing = DeferredLock()
+        self._stopping = False
 
     def _make_programs_dir(self) -> None:
         try:
@@ -138,6 +142,7 @@ class Node:
         Returns:
             Fires when nothing of the node is left.
         """
+        self._stopping = True
         for joining in list(self._joining):
             joining.cancel()
         self.scheduler.stop()
@@ -162,9 +167,11 @@ class Node:
         self._data.write(PEERS_FILE, records)
 
     def _not_saved(self, failure: Any) -> None:
-        """A full disk costs the memory of who was there, not the node."""
+        """A full disk costs the memory of who was there, not the node; and only until there is room again."""
         failure.trap(IridiumError)
         self.events.add("not-saved", str(self._data.path), str(failure.value))
+        if not self._stopping:
+            self.mesh.later(SAVE_AGAIN, self.mesh.changed)
 
     def _keep_joining(self, address: str, pause: float) -> None:
         """Join, and try again until it works or cannot."""

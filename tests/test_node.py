@@ -278,11 +278,14 @@ async def test_a_disk_that_is_full(nodes: Nodes, monkeypatch: pytest.MonkeyPatch
     def full(name: str, contents: object) -> None:
         raise DataDirectoryError(f"{name} cannot be written: No space left on device")
 
+    monkeypatch.setattr("iridium.node.SAVE_AGAIN", 0.1)
     monkeypatch.setattr(a._data, "write", full)
     await join(b, a)
     await eventually(lambda: events(a, "not-saved"))
     assert "No space left" in events(a, "not-saved")[0].detail
     assert states(a) == states(b) == {"a": "up", "b": "up"}
+    monkeypatch.undo()  # there is room again, and nothing else happens
+    await eventually(lambda: any(record.id == b.me.id for record in a._data.load_peers()))
     await nodes.stop(a)
 
 
