@@ -5,34 +5,28 @@ What is decided stands in :mod:`iridium.cluster.membership`; here its decisions 
 
 from __future__ import annotations
 
-import ipaddress
 import random
 import time
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults, succeed
-from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, TimeoutError
-from twisted.internet.interfaces import IAddress, IConnector
-from twisted.internet.protocol import ClientFactory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from iridium.cluster import messages as m
+from iridium.cluster.connecting import Connector
 from iridium.cluster.conversation import Conversation, Texts
 from iridium.cluster.link import Link
 from iridium.cluster.liveness import TICK
 from iridium.cluster.membership import Membership
 from iridium.cluster.peer import Dial, Join, Me
 from iridium.cluster.protocol import ClusterFactory, ClusterProtocol
-from iridium.cluster.rules import Throttle, join_address, split_address
+from iridium.cluster.rules import Throttle, join_address
 from iridium.cluster.types import Delivery, Member, MeshView
 from iridium.errors import CommandError, IridiumError
 from iridium.events import EventRing
-
-DIAL_TIMEOUT = 5.0
-"""Seconds for a TCP connection."""
 
 GOODBYE = 2.0
 """Seconds that a leaving node waits for the others to note it."""
@@ -77,7 +71,7 @@ class Mesh:
         self._conversation = Conversation(self.machine)
         self._protocols: dict[Link, ClusterProtocol] = {}
         self._dirty: dict[Link, None] = {}
-        self._dialling: dict[Dial, Callable[[], None]] = {}
+        self._connector = Connector(reactor, self.machine, lambda dial: ClusterProtocol(self, dial))
         self._port: Any = None  # IListeningPort, once open
         self._ticks = LoopingCall(self._tick)
         self._ticks.clock = reactor
@@ -221,64 +215,12 @@ class Mesh:
     # --- the machine's side (Surroundings) ---
 
     def dial(self, dial: Dial) -> None:
-        """Connect to the address of a dial; names are looked up each time."""
-        try:
-            host, port = split_address(dial.address)
-        except IridiumError as error:
-            self._reactor.callLater(0, self.machine.dialler.failed, dial, "silent", str(error))
-            return
-        factory = _DialFactory(self, dial)
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            self._connect_by_name(host, port, factory)
-        else:
-            self._connect(host, port, factory)
-
-    def _connect(self, host: str, port: int, factory: _DialFactory) -> None:
-        try:
-            connector = self._reactor.connectTCP(host, port, factory, DIAL_TIMEOUT)
-        except (OSError, ValueError) as error:  # no such address here, or no descriptor for a socket
-            self._dialling[factory.dial] = lambda: None
-            self._reactor.callLater(0, self.not_connected, factory.dial, Failure(ConnectError(string=str(error))))
-        else:
-            self._dialling[factory.dial] = connector.stopConnecting
-
-    def _connect_by_name(self, host: str, port: int, factory: _DialFactory) -> None:
-        # An address needs none of this: 20 ms of imports, and a thread that asks the resolver.
-        from twisted.internet.endpoints import HostnameEndpoint
-
-        connecting = HostnameEndpoint(self._reactor, host, port, DIAL_TIMEOUT).connect(factory)
-        self._dialling[factory.dial] = connecting.cancel  # first, since a name that can be none fails at once
-        connecting.addCallbacks(lambda protocol: None, lambda failure: self.not_connected(factory.dial, failure))
-
-    def dialled(self, dial: Dial) -> bool:
-        """A dial has its connection; whether anybody still wants it."""
-        return self._dialling.pop(dial, None) is not None
-
-    def not_connected(self, dial: Dial, failure: Failure) -> None:
-        """A dial has come to nothing."""
-        if self._dialling.pop(dial, None) is None:
-            return  # hung up meanwhile
-        error = failure.value
-        if isinstance(error, ConnectionRefusedError):
-            self.machine.dialler.failed(dial, "refused", "nothing listens there")
-        elif isinstance(error, DNSLookupError):
-            self.machine.dialler.failed(dial, "silent", "the host name cannot be resolved")
-        elif isinstance(error, ValueError):
-            self.machine.dialler.failed(dial, "silent", "that cannot be a host name")
-        elif isinstance(error, TimeoutError):
-            self.machine.dialler.failed(dial, "silent", f"no answer within {DIAL_TIMEOUT:g} seconds")
-        else:
-            if not isinstance(error, ConnectError):
-                self._log.failure("dialling {address} failed", failure, address=dial.address)
-            self.machine.dialler.failed(dial, "silent", str(error))
+        """Connect to the address of a dial."""
+        self._connector.connect(dial)
 
     def hang_up(self, dial: Dial) -> None:
         """Stop connecting."""
-        stop = self._dialling.pop(dial, None)
-        if stop is not None:
-            stop()
+        self._connector.hang_up(dial)
 
     def output(self, link: Link) -> None:
         """A link has something to send: everything of this reactor turn leaves in one write."""
@@ -350,22 +292,6 @@ class Mesh:
             more = f" (and {unsaid} others were)" if unsaid else ""
             self._log.warn("hung up on {host}: {problem}{more}", host=link.host, problem=str(error), more=more)
         self.machine.link_lost(link, str(error))
-
-
-class _DialFactory(ClientFactory):
-    """Makes the protocol of one dial."""
-
-    noisy = False
-
-    def __init__(self, mesh: Mesh, dial: Dial) -> None:
-        self._mesh = mesh
-        self.dial = dial
-
-    def buildProtocol(self, addr: IAddress | None) -> ClusterProtocol | None:
-        return ClusterProtocol(self._mesh, self.dial) if self._mesh.dialled(self.dial) else None
-
-    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        self._mesh.not_connected(self.dial, reason)
 
 
 def _enough(failure: Failure) -> None:
