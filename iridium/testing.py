@@ -300,7 +300,11 @@ class Network:
         me.address = old.address
         if elsewhere:
             host, port = split_address(old.address)
-            me.address = join_address(host, port + 1)
+            while me.address in self._listening and (
+                me.address == old.address or self._listening[me.address].alive
+            ):
+                port += 1  # as on a real host, two processes cannot listen on one
+                me.address = join_address(host, port)
         again = self._start(SimulatedNode(self, me, node.host))
         if not amnesia:
             known = [record for record in node.machine.table.records() if record.id != old.id]
