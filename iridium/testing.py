@@ -63,6 +63,7 @@ class SimulatedNode:
         self.backlog: list[Callable[[], None]] = []
         self.pipes: dict[Link, Pipe] = {}
         self.dials: dict[Dial, None] = {}
+        self.next_tick = 0.0
         self.machine = Membership(me, self, lambda: network.now, network.random)
 
     def __repr__(self) -> str:
@@ -120,6 +121,11 @@ class SimulatedNode:
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         """Call something after a while."""
         self.network.later(seconds, lambda: self.happen(action))
+
+    def hurry(self) -> None:
+        """Tick soon."""
+        if self.next_tick > self.network.now + TICK:
+            self.network.tick_at(self, self.network.now + TICK)
 
     def changed(self) -> None:
         """Nothing is on disk here."""
@@ -278,7 +284,7 @@ class Network:
     def _start(self, node: SimulatedNode) -> SimulatedNode:
         self.nodes.append(node)
         self._listening[node.address] = node
-        self.later(self.random.uniform(0, TICK), lambda: self._tick(node))
+        self.tick_at(node, self.now + self.random.uniform(0, TICK))
         return node
 
     def restart(self, node: SimulatedNode, *, elsewhere: bool = False, amnesia: bool = False) -> SimulatedNode:
@@ -312,11 +318,14 @@ class Network:
             me.left = old.left
         return again
 
-    def _tick(self, node: SimulatedNode) -> None:
-        if node.alive:
-            if not node.frozen:
-                node.machine.liveness.tick()
-            self.later(TICK, lambda: self._tick(node))
+    def tick_at(self, node: SimulatedNode, when: float) -> None:
+        """Let a node look at its clock at a time, and at none that was meant before."""
+        node.next_tick = when
+        self.at(when, lambda: self._tick(node, when))
+
+    def _tick(self, node: SimulatedNode, when: float) -> None:
+        if node.alive and node.next_tick == when:
+            self.tick_at(node, self.now + (TICK if node.frozen else node.machine.liveness.tick()))
 
     # --- time ---
 

@@ -161,7 +161,7 @@ class Admission:
 
     def _accept(self, link: Link, hello: m.Hello, address: str) -> None:
         record = m.MemberRecord(hello.id, hello.incarnation, hello.alias, address)
-        told = self._membership.table.records() if hello.want == "join" else None
+        told = self._membership.table.records(newcomers=True) if hello.want == "join" else None
         peer = self._membership.table.peers.get(hello.id)
         if peer is None:
             peer = self._membership.add(record)

@@ -63,6 +63,7 @@ class Dialler:
         """Dial a peer that others told of in passing, unless it calls first: a newcomer dials everybody itself."""
         if not peer.link and not peer.dial:
             peer.next_dial = self._membership.clock() + self._membership.random.uniform(*EXPECTED)
+            self._membership.liveness.hurry()
 
     def _start(self, dial: Dial) -> None:
         if len(self._dials) >= MOST_DIALS:
@@ -245,6 +246,7 @@ class Dialler:
         """Dial a peer again after a pause that grows with every failure."""
         peer.failures += failures
         peer.next_dial = self._membership.clock() + redial_delay(peer.failures, self._membership.random)
+        self._membership.liveness.hurry()
 
     def await_others(self, join: Join) -> None:
         """Keep a join waiting for every member that is being dialled."""

@@ -1,12 +1,15 @@
 """Who is alive: judged by this node itself, from when it, or a member it trusts to be up, last heard something.
 
-A link that is silent for a second is pinged. A peer that stays silent is suspected, and the other members are
-asked when they heard from it; after five seconds in which nobody did, it is down. One whose host refuses the
-connection is down at once. Later evidence makes it up again.
+Links that are silent are pinged in turn, a few a second: with every member doing so, somebody asks each member
+about once a second, however large the mesh is, and a quiet mesh costs its hosts next to nothing. A peer that owes
+an answer for a second is suspected; the other members are asked when they heard from it, and ping it themselves.
+After five seconds in which nobody heard from it, it is down. One whose host refuses the connection is down at
+once. Later evidence makes it up again.
 """
 
 from __future__ import annotations
 
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Literal
 
 from iridium.cluster import messages as m
@@ -17,7 +20,10 @@ if TYPE_CHECKING:
     from iridium.cluster.membership import Membership
 
 TICK = 0.25
-"""Seconds between two looks at the clock: the precision of everything below."""
+"""Seconds between two looks at the clock while something is pending: the precision of everything below."""
+
+IDLE = 1.0
+"""Seconds between two looks while nothing is: no wait is shorter, so each is seen to in time."""
 
 LATE = 1.0
 """A tick that comes this much too late means that this process was stopped, and knows nothing of that time."""
@@ -26,19 +32,34 @@ HANDSHAKE = 5.0
 """Seconds from a connection to the ready of both ends."""
 
 SILENCE = 1.0
-"""Seconds without a byte before a link is pinged."""
+"""Seconds without a byte before a link may be pinged, and seconds that an answer may take."""
+
+ASKED = 0.5
+"""The same for a peer that another member asks about: it wants to know of now."""
+
+ROUND = 50.0
+"""Seconds in which every silent link is pinged once, in a large mesh."""
+
+PINGS = 1.0
+"""Pings a second where that is more than a round needs: in a small mesh each link has its turn much sooner."""
 
 SUSPICION = 2.0
-"""Seconds without a byte before a peer is suspected: a ping had a second to come back."""
+"""Seconds in which nobody heard from a peer that owes an answer before it is suspected."""
+
+HEARING = 0.5
+"""Seconds from suspicion to the verdict at least: the other members are asked, and what they say arrives."""
 
 SUSPICION_UNLINKED = 4.0
-"""The same for a peer that only others have a link to: they had two rounds of digests to say they heard it."""
+"""The same for a peer that only others have a link to: they were asked several times."""
 
 DEATH = 5.0
 """Seconds in which nobody heard from a peer before it is down."""
 
-DIGEST_EVERY = 2.0
+DIGEST_EVERY = 3.0
 """Seconds between two rounds of telling hashes."""
+
+ASK_EVERY = 1.0
+"""Seconds between two rounds of asking about members in doubt."""
 
 NEWS = 0.5
 """Seconds until a round when something changed, so that a mesh which forms talks once, not at each step."""
@@ -65,8 +86,9 @@ class Liveness:
 
     def __init__(self, membership: Membership) -> None:
         self._membership = membership
-        self._last_tick = membership.clock()
+        self._last_tick = self._due = membership.clock()
         self._next_digest = self._last_tick
+        self._allowance = 0.0  # pings that may go out now
 
     # --- evidence ---
 
@@ -97,6 +119,7 @@ class Liveness:
     def news(self) -> None:
         """The records changed: do not wait for the next round to tell."""
         self._next_digest = min(self._next_digest, self._membership.clock() + NEWS)
+        self.hurry()
 
     def unreachable(self, peer: Peer, outcome: Outcome, detail: str) -> None:
         """A dial failed: a refused connection means that the process is gone, silence that something is."""
@@ -130,12 +153,21 @@ class Liveness:
 
     # --- time ---
 
-    def tick(self) -> None:
-        """Look at the clock; call this every :data:`TICK` seconds."""
+    def hurry(self) -> None:
+        """Something is due soon: do not idle until the next look at the clock."""
+        self._due = min(self._due, self._membership.clock() + TICK)
+        self._membership.world.hurry()
+
+    def tick(self) -> float:
+        """Look at the clock.
+
+        Returns:
+            Seconds until this is to be called again: :data:`TICK` or :data:`IDLE`.
+        """
         membership = self._membership
         now = membership.clock()
-        late = now - self._last_tick - TICK
-        self._last_tick = now
+        late = now - self._due
+        elapsed, self._last_tick = now - self._last_tick, now
         if late > LATE:
             self._forgive(late, now)
         membership.questions.tick(now)
@@ -143,19 +175,33 @@ class Liveness:
             if now - link.began > HANDSHAKE:
                 membership.link_lost(link, f"no handshake within {HANDSHAKE:g} seconds")
         suspects = []
+        links = []
+        busy = bool(membership.handshakes or membership.questions.open)
         for peer in list(membership.table.peers.values()):
-            self._judge(peer, now)
+            open = peer.link is not None and peer.link.open
+            if open and peer.pinged is None and peer.alive == "up" and peer.next_dial is None:
+                links.append(peer)  # nearly all, nearly always
+                continue
+            doubtful = not open or (peer.pinged is not None and now - peer.pinged >= SILENCE)
+            self._judge(peer, now, doubtful)
             if peer.next_dial is not None and peer.next_dial <= now:
                 membership.dialler.want(peer)
-            if not peer.record.left and (peer.alive == "suspect" or (peer.alive == "up" and not peer.open_link)):
+            if not peer.record.left and (peer.alive == "suspect" or (peer.alive == "up" and doubtful)):
                 suspects.append(peer.id)
             elif peer.gone is not None and now - peer.gone > RETENTION:
                 membership.table.forget(peer.record)  # or a member that remembers it longer brings it back
                 membership.drop(peer)
+            in_doubt = peer.alive != "down" and not peer.record.left
+            busy = busy or in_doubt or (peer.next_dial is not None and peer.next_dial - now < IDLE)
+        self._ping_some(links, now, elapsed)
         # While the mesh forms, what would be told is about to change; but not for ever.
         if now >= self._next_digest + (DIGEST_EVERY if membership.handshakes and not suspects else 0.0):
-            self._next_digest = now + DIGEST_EVERY * membership.random.uniform(0.75, 1.25)
+            pause = ASK_EVERY if suspects else DIGEST_EVERY
+            self._next_digest = now + pause * membership.random.uniform(0.75, 1.25)
             self._tell(suspects)
+        pause = TICK if busy else IDLE
+        self._due = now + pause
+        return pause
 
     def _forgive(self, late: float, now: float) -> None:
         """Restart every timer: while this process was stopped, others may have answered in vain."""
@@ -169,21 +215,32 @@ class Liveness:
             if peer.link is not None:
                 peer.link.heard = now
 
-    def _judge(self, peer: Peer, now: float) -> None:
+    def _judge(self, peer: Peer, now: float, doubtful: bool) -> None:
         if peer.record.left:
             return
-        link = peer.open_link
-        if link is not None:
-            silent = now - link.heard
-            if silent >= SILENCE and (peer.pinged is None or now - peer.pinged >= SILENCE):
-                peer.pinged = now
-                link.send(m.Ping(0))
         silent = now - max(peer.last_sign, peer.since, peer.excused)
-        if peer.alive == "up" and silent >= (SUSPICION if link is not None else SUSPICION_UNLINKED):
+        patience = SUSPICION if peer.link is not None else SUSPICION_UNLINKED
+        if peer.alive == "up" and doubtful and silent >= patience:
             self._become(peer, "suspect", f"silent for {silent:.1f} s")
             self._next_digest = now
-        elif peer.alive == "suspect" and silent >= DEATH:
+        elif peer.alive == "suspect" and silent >= DEATH and now - max(peer.judged, peer.since) >= HEARING:
             self._become(peer, "down", f"nobody heard from it for {silent:.1f} s")
+
+    def _ping_some(self, linked: list[Peer], now: float, elapsed: float) -> None:
+        """Ping the peers that have been silent longest, so many that all had their turn in a round."""
+        self._allowance = min(self._allowance, 1.0) + min(elapsed, IDLE) * max(PINGS, len(linked) / ROUND)
+        turn = int(self._allowance)
+        silent = [peer for peer in linked if now - peer.heard >= SILENCE] if turn else []
+        for peer in nsmallest(turn, silent, key=lambda peer: peer.heard):
+            self._allowance -= 1
+            self._ping(peer, now)
+
+    def _ping(self, peer: Peer, now: float) -> None:
+        # One ping is enough until it is answered: the connection delivers it, or breaks.
+        link = peer.open_link
+        if link is not None:
+            peer.pinged = now
+            link.send(m.Ping(0))
 
     def _tell(self, suspects: list[str]) -> None:
         """Tell some members the hash of what we know; ask all about those we suspect."""
@@ -204,6 +261,9 @@ class Liveness:
                     self.told_of(subject, now - age / 1000)
         if message.asks:
             known = [membership.table.peers[id] for id in message.asks if id in membership.table.peers]
+            for asked in known:
+                if asked.pinged is None and now - asked.heard >= ASKED:
+                    self._ping(asked, now)
             ages = {p.id: max(0, int(1000 * (now - p.heard))) for p in known if p.heard > now - RETENTION}
             link.send(m.Digest(ages=ages))
         own = membership.table.hash()

@@ -181,6 +181,8 @@ class Membership:
         link, peer.link = peer.link, None
         assert link is not None
         peer.lost.append(link.id)
+        if peer.alive == "up":
+            peer.excused = self.clock()  # it may not have been its turn to speak for long: judge it afresh
         if peer.newcomer:  # it said hello and nothing more: nobody to remember
             self.drop(peer)
         elif held_for > STABLE or not peer.failures:

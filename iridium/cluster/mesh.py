@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults, succeed
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -73,8 +72,7 @@ class Mesh:
         self._dirty: dict[Link, None] = {}
         self._connector = Connector(reactor, self.machine, lambda dial: ClusterProtocol(self, dial))
         self._port: Any = None  # IListeningPort, once open
-        self._ticks = LoopingCall(self._tick)
-        self._ticks.clock = reactor
+        self._next_tick: Any = None  # IDelayedCall, once started
         self._saving: Any = None
         self._leaving = False
         self._later: list[Any] = []
@@ -108,20 +106,22 @@ class Mesh:
 
     def start(self, known: list[m.MemberRecord]) -> None:
         """Begin to keep time, and look for the members of an earlier life."""
-        self._ticks.start(TICK, now=False)
+        self._next_tick = self._reactor.callLater(TICK, self._tick)
         self.machine.remember(known)
 
     def _tick(self) -> None:
+        pause = TICK
         try:
-            self.machine.liveness.tick()
+            pause = self.machine.liveness.tick()
         except Exception:
             # A bug, but one that must not end the node's sense of time.
             self._log.failure("a tick of the membership machine failed")
+        self._next_tick = self._reactor.callLater(pause, self._tick)
 
     def stop(self) -> Deferred[Any]:
         """Close the port and every link; the others will find this node gone."""
-        if self._ticks.running:
-            self._ticks.stop()
+        if self._next_tick is not None and self._next_tick.active():
+            self._next_tick.cancel()
         saved = self._save_now()
         self._save = lambda me, records: succeed(None)
         self.machine.part()
@@ -243,6 +243,12 @@ class Mesh:
         """A person at another node said something."""
         self._events.add("text", sender, text)
         self.texts.show(sender, text)
+
+    def hurry(self) -> None:
+        """Tick soon."""
+        call = self._next_tick
+        if call is not None and call.active() and call.getTime() > self._reactor.seconds() + TICK:
+            call.reset(TICK)
 
     def changed(self) -> None:
         """Save soon."""

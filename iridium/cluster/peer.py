@@ -212,6 +212,9 @@ class Surroundings(Protocol):
     def later(self, seconds: float, action: Callable[[], None]) -> object:
         """Call something after a while."""
 
+    def hurry(self) -> None:
+        """Something is due soon: tick again within ``TICK`` seconds."""
+
     def changed(self) -> None:
         """The records, or this node's own, changed and want to be on disk."""
 

@@ -24,6 +24,11 @@ class Questions:
         self._open: dict[int, tuple[Link, float, Callable[[m.Message | None], None]]] = {}
         self._goodbyes: dict[Link, Callable[[], None]] = {}
 
+    @property
+    def open(self) -> bool:
+        """Whether anything waits for an answer."""
+        return bool(self._open)
+
     def _ask(
         self, link: Link, message: Callable[[int], m.Message], done: Callable[[m.Message | None], None]
     ) -> None:

@@ -96,13 +96,15 @@ class Table:
             self._hash = hashlib.sha256(repr(rows).encode()).hexdigest()[:32]
         return self._hash
 
-    def records(self) -> list[m.MemberRecord]:
+    def records(self, newcomers: bool = False) -> list[m.MemberRecord]:
         """What this node tells others: itself and all it knows.
 
-        Nodes whose handshake is not over are among them: two that join the same contact at once must hear of each
-        other from it.
+        Args:
+            newcomers: also those whose handshake is not over. Whoever joins is told of them, since two that join
+                the same contact at once must hear of each other from it. Nobody else is: the whole cluster would
+                remember a stranger that says hello and hangs up.
         """
-        return [self.me.record(), *(p.record for p in self.peers.values())]
+        return [self.me.record(), *(p.record for p in self.peers.values() if newcomers or not p.newcomer)]
 
     def changed(self) -> None:
         """Note that the records are not what they were."""
