@@ -311,6 +311,15 @@ class NodeProcess(Process):
             assert time.monotonic() < deadline, f"{self.alias} sees {states}, not {expected}"
             self._read(time.monotonic() + 0.2)
 
+    def remembers(self, *aliases: str) -> None:
+        """Wait until these members are in its data directory."""
+        deadline = time.monotonic() + PATIENCE
+        while not (self.data / "peers.json").exists() or {p["alias"] for p in self.saved("peers.json")} != {
+            *aliases
+        }:
+            assert time.monotonic() < deadline, f"{self.alias} did not save that it knows {aliases}"
+            self._read(time.monotonic() + 0.2)
+
     def saved(self, name: str) -> Any:
         """A file of its data directory."""
         return json.loads((self.data / name).read_text())

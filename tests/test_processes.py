@@ -264,6 +264,67 @@ def test_five_nodes(started: Started) -> None:
         assert "Traceback" not in one.text, one.text
 
 
+def test_a_node_that_comes_back(started: Started) -> None:
+    """A killed node that starts again with its data, at other ports, is a member without being told to join."""
+    a, b, killed = started.nodes("a", "b", "c")
+    for newcomer in (b, killed):
+        assert iridium("join", a.address, "--node", newcomer.shell, root=started.root).returncode == 0
+    everyone = dict.fromkeys("abc", "up")
+    killed.until(everyone)
+    killed.remembers("a", "b")
+    before = killed.saved("node.json")
+    killed.signal(signal.SIGKILL)
+    assert killed.status() == -signal.SIGKILL
+    a.until({**everyone, "c": "down"})
+    [again] = started.nodes("c")
+    assert again.cluster_port != killed.cluster_port
+    for one in (a, b, again):
+        one.until(everyone)
+        listed = {member["alias"]: member for member in one.ask("!cluster_members")["members"]}
+        assert (listed["c"]["id"], listed["c"]["address"]) == (before["id"], again.address)
+        assert listed["c"]["incarnation"] > before["incarnation"]
+        assert len(listed) == 3
+
+
+def test_a_node_that_leaves_and_returns(started: Started) -> None:
+    """A node that left is shown so, by itself as well, and joins again without being started anew."""
+    a, b, gone = started.nodes("a", "b", "c")
+    for newcomer in (b, gone):
+        assert iridium("join", a.address, "--node", newcomer.shell, root=started.root).returncode == 0
+    everyone = dict.fromkeys("abc", "up")
+    b.until(everyone)
+    assert iridium("leave", "--node", gone.shell, root=started.root).returncode == 0
+    for one in (a, b):
+        one.until({**everyone, "c": "left"})
+    assert gone.states() == {"c": "left"}
+    done = iridium("join", gone.address, "--node", a.shell, root=started.root)
+    assert done.returncode == 1
+    assert "LEFT" in done.stderr
+    done = iridium("join", b.address, "--node", gone.shell, root=started.root)
+    assert (done.returncode, done.stderr) == (0, "")
+    for one in (a, b, gone):
+        one.until(everyone)
+
+
+def test_islands_with_a_common_name(started: Started) -> None:
+    """Two clusters that each have a member `same` become one of four members, in which one keeps the name."""
+    island = started.root / "island"
+    island.mkdir()
+    same, a = started.nodes("same", "a")
+    other: NodeProcess = started.add(NodeProcess("same", island))
+    b: NodeProcess = started.add(NodeProcess("b", island))
+    nodes = [same, a, other.wait_until_up(), b.wait_until_up()]
+    for newcomer, contact in ((a, same), (b, other), (a, b)):
+        done = iridium("join", contact.address, "--node", newcomer.shell, root=started.root)
+        assert done.returncode == 0, done.stderr
+    holder, loser = sorted(node.saved("node.json")["id"] for node in (same, other))
+    for one in nodes:
+        one.until({"a": "up", "b": "up", "same": "up", "": "up"})
+        names = {member["alias"]: member["id"] for member in one.ask("!cluster_members")["members"]}
+        assert (names["same"], names[""]) == (holder, loser)
+        one.ever(f"name-conflict same.*{holder} keeps the alias; {loser} is known by its id.*--node-alias")
+
+
 def test_a_name_that_is_taken(started: Started, node: NodeProcess) -> None:
     """A node with the alias of a member is not let in: it is told who has the name, and what to do."""
     [twin] = started.nodes("shared")
