@@ -130,10 +130,12 @@ class Node:
         port = config.server_bind_port if port is None else port
         check_exposure("server-bind-host", host, config.insecure)
         try:
-            address = self.mesh.listen(host, port, config.advertise)
+            bound = self.mesh.listen(host, port, config.advertise)
         except CannotListenError as error:
             raise port_error("cluster", host, port, "--server-bind-port (-P)", error) from None
-        self._log.info("cluster port on {address}, node {id}", address=address, id=self.me.id)
+        address = self.me.address
+        told = f", advertised as {address}" if address != bound else ""
+        self._log.info("cluster port on {bound}{told}, node {id}", bound=bound, told=told, id=self.me.id)
         return address
 
     def stop(self) -> Deferred[Any]:

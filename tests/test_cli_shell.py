@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import re
 import signal
@@ -297,6 +298,16 @@ def test_a_signal_that_ends_the_shell(shell: Callable[..., Process], started: St
     process.signal(number)
     assert process.status() == 128 + number
     assert not list(started.root.glob("iridium-*"))
+
+
+def test_a_signal_that_another_thread_gets(shell: Callable[..., Process]) -> None:
+    """A signal that does not interrupt the wait for a key ends the shell all the same."""
+    process = shell()
+    typed(process, "inc $1", "")
+    *_, thread = sorted(int(task.name) for task in Path(f"/proc/{process.pid}/task").iterdir())
+    assert thread != process.pid
+    assert ctypes.CDLL(None).tgkill(process.pid, thread, signal.SIGTERM) == 0
+    assert process.status() == 128 + signal.SIGTERM
 
 
 # --- several ---

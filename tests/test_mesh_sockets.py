@@ -356,6 +356,27 @@ async def test_a_join_that_is_cancelled(nodes: Nodes) -> None:
     await eventually(lambda: whole(a, b))
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_join_that_is_cancelled_late(nodes: Nodes) -> None:
+    """Ctrl-C undoes a join whose contact accepted, and that waits for a member which does not answer."""
+    server = Strangers()
+    a, b, where = nodes.start("a"), nodes.start("b"), nodes.serve(server)
+    before = a.me.incarnation
+    b.mesh.machine.merge(m.MemberRecord(ID, 1, "ghost", where))
+    joining = a.mesh.join(*address(b))
+    ends: list[Any] = []
+    joining.addBoth(ends.append)
+    await eventually(lambda: whole(a, b) and len(server.came) == 2)
+    assert not ends
+    joining.cancel()
+    assert ends[0].check(CancelledError)
+    await eventually(lambda: states(b).get("a") == "left" and connections(a) == 0)
+    await eventually(lambda: a.me.incarnation > before)
+    assert states(a) == {"a": "up"}
+    await within(b.mesh.join(*address(a)))  # it is no node that left: who joins it is welcome
+    await eventually(lambda: whole(a, b))
+
+
 # --- leaving, dying, coming back ---
 
 

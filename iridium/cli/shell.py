@@ -34,6 +34,9 @@ PIECE = 64 * 1024
 HISTORY = 1000
 """Lines of history that are kept between sessions."""
 
+INSIST = 0.1
+"""Seconds until a signal that had no effect is sent again."""
+
 T = TypeVar("T")
 
 
@@ -168,8 +171,7 @@ def repl(**given: Any) -> None:
     The shell has a node of its own, which listens once you say `!start_cluster`. Without --node-alias and
     --data-root-dir the node is nobody in particular: its data is gone when the shell ends.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+    _end_on(signal.SIGTERM, signal.SIGHUP)
     names = {option.name.replace("-", "_"): option.name for option in OPTIONS}
     typed = {names[key]: value for key, value in given.items()}
     with _data_root(typed):
@@ -242,9 +244,30 @@ def _give(session: Any, line: str | BadLineError) -> Any:
     return session.reject(line) if isinstance(line, BadLineError) else session.submit(line)
 
 
-def _end(number: int, frame: Any) -> None:
-    """A signal that ends the process lets it clear up first."""
-    raise SystemExit(128 + number)
+def _end_on(*numbers: int) -> None:
+    """Let signals that end the process clear up first."""
+    ending = threading.Event()
+
+    def end(number: int, frame: Any) -> None:
+        if not ending.is_set():
+            ending.set()
+            raise SystemExit(128 + number)
+
+    def insist() -> None:
+        # Python runs handlers in the main thread; where that just begins to wait for a key as the signal comes, or
+        # another thread gets the signal, it would go on waiting. Sent again to that thread, it ends the waiting.
+        while not ending.is_set():
+            for number in os.read(came, 1):
+                while number in numbers and not ending.wait(INSIST):
+                    signal.pthread_kill(main, number)
+
+    main = threading.get_ident()
+    came, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    for number in numbers:
+        signal.signal(number, end)
+    threading.Thread(target=insist, daemon=True, name="signals").start()
 
 
 def _edit_lines(session: Any) -> None:

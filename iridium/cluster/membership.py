@@ -85,7 +85,10 @@ class Membership:
     def remember(self, records: list[m.MemberRecord]) -> None:
         """Take members known from an earlier life, and dial them."""
         for record in records:
-            self.merge(record)
+            if record.left:  # no news
+                self.add(record).gone = self.clock()
+            else:
+                self.merge(record)
 
     def say_leave(self) -> None:
         """Tell every member that this node leaves; each answers ``left``."""

@@ -89,15 +89,16 @@ class Mesh:
             advertise: HOST:PORT to tell others instead.
 
         Returns:
-            The address that is advertised.
+            The address that it listens at; ``me.address`` is the advertised one.
 
         Raises:
             CannotListenError: the port is in use or not allowed.
         """
         self._port = self._reactor.listenTCP(port, ClusterFactory(self), backlog=MOST_HANDSHAKES, interface=host)
-        self.me.address = advertise or join_address(host, self._port.getHost().port)
+        bound = join_address(host, self._port.getHost().port)
+        self.me.address = advertise or bound
         self.machine.table.changed()
-        return self.me.address
+        return bound
 
     @property
     def listening(self) -> bool:
@@ -145,7 +146,8 @@ class Mesh:
 
         Returns:
             Fires with the members once each has accepted or failed; fails with RefusedError or UnreachableError
-            when the first contact does. Cancelling it closes what it opened.
+            when the first contact does. Cancelling it closes what it opened: a node that was alone before is so
+            again, and members that had accepted it meanwhile are told that it left.
         """
         if not self.listening:
             return fail(CommandError("this node does not listen yet: !start_cluster first"))
@@ -160,7 +162,15 @@ class Mesh:
         return self._save_now()
 
     def _join(self, address: str) -> Deferred[list[Member]]:
-        result: Deferred[list[Member]] = Deferred(lambda _: self.machine.dialler.cancel(attempt))
+        alone = not self.machine.table.living()
+
+        def cancel(_: Any) -> None:
+            self.machine.dialler.cancel(attempt)
+            if alone and self.machine.table.living() and not self.me.left:
+                undone = self.leave().addCallback(lambda _: self._rejoin())
+                undone.addErrback(lambda failure: self._log.failure("a join was not undone", failure=failure))
+
+        result: Deferred[list[Member]] = Deferred(cancel)
         attempt: Join = self.machine.dialler.join(
             address,
             lambda: self._reactor.callLater(0, _fire, result, self.members),
