@@ -148,6 +148,9 @@ class Process(Stream):
         if terminal:
             self._ours, theirs = pty.openpty()
             termios.tcsetwinsize(self._ours, (24, 200))
+            modes = termios.tcgetattr(theirs)
+            modes[3] |= termios.NOFLSH  # else Ctrl-C also discards output that was not read yet
+            termios.tcsetattr(theirs, termios.TCSANOW, modes)
             streams: dict[str, Any] = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
             preparing: Any = _take_terminal
         else:
