@@ -12,6 +12,7 @@ from iridium.image import Image
 from iridium.isa import INSTRUCTIONS, WORD, Fault
 from iridium.vm import VM, Program, Stop
 from iridium.vm.output import CAPACITY, LONGEST_STRING, OutputRing, Tag, is_character, read_string
+from iridium.vm.record import Record
 from tests.test_vm_instructions import ENGINES, NOP, START, snapshot
 
 E = {row.name: row.encode for row in INSTRUCTIONS}
@@ -171,7 +172,7 @@ def test_characters() -> None:
 
 def test_the_ring_is_taken_in_pieces() -> None:
     """Protects a reader from a ring of long strings: a piece ends soon after the size asked for."""
-    ring = OutputRing(b"x" * 1000 + b"\0")
+    ring = OutputRing(Record(output_capacity=CAPACITY), b"x" * 1000 + b"\0")
     for _ in range(10):
         ring.append(Tag.STRING, 0)
     assert ring.take(1500) == "x" * 2000
@@ -182,7 +183,7 @@ def test_the_ring_is_taken_in_pieces() -> None:
 
 def test_the_ring_says_when_it_is_full() -> None:
     """Protects the bound of what a VM holds for a reader that never comes."""
-    ring = OutputRing(b"")
+    ring = OutputRing(Record(output_capacity=CAPACITY), b"")
     for number in range(CAPACITY):
         assert not ring.full
         ring.append(Tag.INTEGER, number)
@@ -214,4 +215,4 @@ def test_memory_that_was_never_used_reads_as_zero() -> None:
     assert vm.heap_bytes(60, 10) == bytes(4)
     assert vm.heap_bytes(100, 10) == b""
     assert vm.stack_words() == []
-    assert (vm._heap, vm._stack) == (None, None)
+    assert (vm.record.heap, vm.record.stack) == (0, 0)

@@ -15,7 +15,6 @@ from twisted.internet.defer import Deferred
 from iridium.isa import BY_NAME, WORD, Fault
 from iridium.scheduler import Engine, Scheduler
 from iridium.vm import VM, Crash, Stop
-from iridium.vm.output import OutputRing
 from iridium.vm.reference import Turn
 
 PIECE = 64 * 1024
@@ -83,7 +82,7 @@ class Execution:
     def stop(self) -> None:
         """End it at once; what it printed and nobody has read is dropped."""
         self._task.stop()
-        self._vm.output = OutputRing(self._vm.program.read_only, self._vm.limits.output)
+        self._vm.output.clear()
         self._finish(self._ending or self._end("stopped"))
 
     def pause(self) -> None:

@@ -16,8 +16,7 @@ from iridium.assembler import Program as Assembled
 from iridium.errors import CommandError
 from iridium.image import Image, is_image, parse
 from iridium.isa import WORD
-from iridium.vm import VM, Program, Stop
-from iridium.vm.output import OutputRing
+from iridium.vm import VM, Program
 
 RESERVE = 16 * 1024
 """Bytes of read-only data that a session reserves: strings and constants of hundreds of lines."""
@@ -161,14 +160,7 @@ class Workspace:
         """Forget program, labels and read-only data. Registers and heap stay; the stack, which may hold addresses
         of the code that is gone, is emptied.
         """
-        vm = self.vm
-        vm.program = self._start_empty()
-        vm.output = OutputRing(vm.program.read_only, vm.limits.output)
-        record = vm.record
-        record.pc = vm.program.base
-        record.sp = record.bp = 0
-        record.stop = Stop.BUDGET
-        record.fault = 0
+        self.vm.replace_program(self._start_empty())
 
     def text_at(self, address: int) -> str:
         """The line that an instruction came from, or what the instruction is called; "" where there is none."""

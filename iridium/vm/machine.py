@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import mmap
+import ctypes
 from typing import NamedTuple
 
 from iridium.isa import WORD
 from iridium.vm.crash import Crash, describe
-from iridium.vm.output import CAPACITY, OutputRing
+from iridium.vm.memory import release, reserve, view
+from iridium.vm.output import CAPACITY, OutputRing, release_ring
 from iridium.vm.program import Program
 from iridium.vm.record import Record, Stop
 
@@ -35,12 +36,6 @@ class Limits(NamedTuple):
     output: int = CAPACITY
 
 
-def _reserve(size: int) -> mmap.mmap:
-    """Zero bytes that cost memory only where they are touched, so that growing never copies."""
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
-    return mmap.mmap(-1, size, flags=flags)
-
-
 class VM:
     """One virtual machine.
 
@@ -55,26 +50,52 @@ class VM:
         logical_cores: how many worker threads its node runs; a setting that the node passes on.
     """
 
-    __slots__ = ("_heap", "_stack", "_uuid", "limits", "logical_cores", "output", "program", "record")
+    __slots__ = ("_uuid", "limits", "logical_cores", "output", "program", "record")
 
     def __init__(self, program: Program, limits: Limits = Limits(), logical_cores: int = 1) -> None:  # noqa: B008
         self.program = program
         self.limits = limits
         self.logical_cores = logical_cores
         self._uuid: str | None = None
+        self.record = Record()
         self.reset()
+
+    def __del__(self) -> None:
+        if hasattr(self, "record"):
+            self.release()
 
     def reset(self) -> None:
         """Fresh registers, stack, heap and output; pc on the first instruction."""
-        self.record = Record(
-            pc=self.program.base,
-            heap_size=HEAP_START,
-            heap_limit=self.limits.heap,
-            stack_limit=self.limits.stack,
-        )
-        self.output = OutputRing(self.program.read_only, self.limits.output)
-        self._heap: mmap.mmap | None = None
-        self._stack: memoryview | None = None
+        self.release()
+        record = self.record
+        ctypes.memset(ctypes.addressof(record), 0, ctypes.sizeof(record))
+        record.pc = self.program.base
+        record.heap_size = HEAP_START
+        record.heap_limit = self.limits.heap
+        record.stack_limit = self.limits.stack
+        record.output_capacity = self.limits.output
+        self.output = OutputRing(record, self.program.read_only)
+
+    def release(self) -> None:
+        """Give back stack, heap and output ring; engines map them again when they are next used."""
+        record = self.record
+        if record.heap:
+            release(record.heap, record.heap_limit)
+        if record.stack:
+            release(record.stack, WORD * record.stack_limit)
+        record.heap = record.stack = record.heap_top = record.stack_capacity = 0
+        release_ring(record)
+
+    def replace_program(self, program: Program) -> None:
+        """Run another program from its first instruction, with nothing on the stack; registers and heap stay."""
+        self.program = program
+        self.output.clear()
+        self.output = OutputRing(self.record, program.read_only)
+        record = self.record
+        record.pc = program.base
+        record.sp = record.bp = record.program = 0
+        record.stop = Stop.BUDGET
+        record.fault = 0
 
     @property
     def uuid(self) -> str:
@@ -85,28 +106,32 @@ class VM:
             self._uuid = str(uuid.uuid4())
         return self._uuid
 
-    def map_heap(self) -> mmap.mmap:
+    def map_heap(self) -> memoryview:
         """The heap; only its first ``record.heap_size`` bytes belong to the program."""
-        if self._heap is None:
-            self._heap = _reserve(self.limits.heap)
-        return self._heap
+        record = self.record
+        if not record.heap:
+            record.heap = reserve(record.heap_limit)
+            record.heap_top = record.heap_size
+        return view(record.heap, record.heap_limit)
 
     def map_stack(self) -> memoryview:
         """The stack as i32 words; the lowest ``record.sp`` are in use."""
-        if self._stack is None:
-            self._stack = memoryview(_reserve(WORD * self.limits.stack)).cast("i")
-        return self._stack
+        record = self.record
+        if not record.stack:
+            record.stack = reserve(WORD * record.stack_limit)
+            record.stack_capacity = record.stack_limit
+        return view(record.stack, WORD * record.stack_limit).cast("i")
 
     def heap_bytes(self, start: int, length: int) -> bytes:
         """A piece of the heap, cut off at its size; for people and for tests."""
         end = min(start + length, self.record.heap_size)
-        if self._heap is None:
+        if not self.record.heap:
             return bytes(max(0, end - start))
-        return self._heap[start:end]
+        return bytes(self.map_heap()[start:end])
 
     def stack_words(self) -> list[int]:
         """The words on the stack, the oldest first; for people and for tests."""
-        return [] if self._stack is None else self._stack[: self.record.sp].tolist()
+        return self.map_stack()[: self.record.sp].tolist() if self.record.stack else []
 
     @property
     def crash(self) -> Crash | None:

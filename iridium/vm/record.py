@@ -1,7 +1,7 @@
 """The state record of a VM: what an engine reads when a turn starts and leaves when it ends.
 
-It is a C structure so that an engine in machine code can work on it in place. The stack and the heap are not in
-it: they are mapped when a program first uses them.
+It is a C structure that every engine works on in place, whatever language it is written in. Stack, heap and
+output ring are not in it: they are mapped when a program first uses them, and the record has their addresses.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Waiting(enum.IntEnum):
 
 
 class Record(ctypes.Structure):
-    """All of a VM's state but the bytes of its stack and heap.
+    """All of a VM's state but the bytes of its stack, heap and output.
 
     ``bp`` is signed because RET takes it from the stack, where a program can have put anything.
     """
@@ -52,8 +52,15 @@ class Record(ctypes.Structure):
     waiting: int
     heap_size: int
     heap_limit: int
+    heap_top: int
     stack_limit: int
+    stack_capacity: int
+    output_capacity: int
     instructions: int
+    heap: int
+    stack: int
+    output: int
+    program: int
 
     _fields_ = [
         ("float_registers", ctypes.c_double * REGISTERS),
@@ -68,8 +75,15 @@ class Record(ctypes.Structure):
         ("stop", ctypes.c_uint32),  # Stop: how the last turn ended
         ("fault", ctypes.c_uint32),  # Fault.number; 0 is none
         ("waiting", ctypes.c_uint32),  # Waiting
-        ("heap_size", ctypes.c_uint32),  # bytes
+        ("heap_size", ctypes.c_uint32),  # bytes that the program has
         ("heap_limit", ctypes.c_uint32),  # bytes
+        ("heap_top", ctypes.c_uint32),  # heap_size once the heap is mapped, 0 before
         ("stack_limit", ctypes.c_uint32),  # words
+        ("stack_capacity", ctypes.c_uint32),  # stack_limit once the stack is mapped, 0 before
+        ("output_capacity", ctypes.c_uint32),  # items
         ("instructions", ctypes.c_uint64),  # executed since the start
+        ("heap", ctypes.c_uint64),  # addresses, 0 before they are mapped
+        ("stack", ctypes.c_uint64),
+        ("output", ctypes.c_uint64),
+        ("program", ctypes.c_uint64),  # of the program as the native engines have it, or 0
     ]

@@ -143,6 +143,8 @@ def run(vm: VM, budget: int) -> Turn:
         record, 0, *s.floats, *s.registers, s.remainder, s.bp, pc, s.sp, s.equal, s.loop
     )  # fmt: skip
     record.heap_size = s.heap_size
+    if record.heap:
+        record.heap_top = s.heap_size
     record.stop = stop
     record.instructions += done
     return Turn(stop, budget - done)

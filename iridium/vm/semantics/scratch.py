@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable
 
 from iridium.isa import REGISTERS, WORD, Fault
@@ -54,7 +53,7 @@ class Scratch:
         self.count = 0  # instructions decoded so far
         self.equal: bool | int = 0
         self.remainder = self.bp = self.sp = self.loop = 0
-        self.heap: mmap.mmap | None = None
+        self.heap: memoryview | None = None
         self.stack: memoryview | None = None
         self.heap_size = self.heap_limit = self.stack_limit = 0
 
