@@ -40,3 +40,17 @@ def _nothing_left_behind(request: pytest.FixtureRequest, logged_failures: list[s
         call.cancel()
     assert not left, f"delayed calls left behind: {left}"
     assert not logged_failures, "logged failures:\n" + "\n".join(logged_failures)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """Give a Hypothesis test with parameters its own function back after each of them.
+
+    pytest-twisted wraps it for every parameter and never unwraps it, so that the second would run as the first.
+    """
+    hypothesis = getattr(pyfuncitem.obj, "hypothesis", None)
+    inner = hypothesis and hypothesis.inner_test
+    result = yield
+    if hypothesis is not None:
+        hypothesis.inner_test = inner
+    return result

@@ -14,12 +14,13 @@ import pytest
 
 from iridium.image import HEADER, Image, LineTable
 from iridium.isa import BY_NAME, INSTRUCTIONS, REGISTERS, WORD
-from iridium.vm import VM, Limits, Program, Stop, run
+from iridium.vm import VM, Limits, Program, Stop
+from iridium.vm.engine import available_engines
 from iridium.vm.machine import HEAP_LIMIT, HEAP_START
 from iridium.vm.semantics import SEMANTICS
 
-ENGINES = [pytest.param(run, id="reference")]
-"""Every engine; all of them pass every case."""
+ENGINES = [pytest.param(engine, id=name) for name, engine in available_engines().items()]
+"""Every engine that can run here; all of them pass every case."""
 
 NOP = BY_NAME["NOP"].encode()
 BEFORE, AFTER = 2, 3  # NOPs around the instruction, so that there is somewhere to jump in both directions
@@ -89,6 +90,7 @@ def machine(
         vm.map_heap()[: len(heap)] = heap
     for field, number in record.items():
         setattr(vm.record, field, number)
+    vm.record.heap_top = vm.record.heap_size if vm.record.heap else 0
     return vm
 
 

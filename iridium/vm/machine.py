@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from iridium.isa import WORD
 from iridium.vm.crash import Crash, describe
@@ -48,15 +48,17 @@ class VM:
         program: the code.
         output: what it printed and nobody has read yet.
         logical_cores: how many worker threads its node runs; a setting that the node passes on.
+        native: the native form of its program that ``record.program`` points to, which keeps it in memory.
     """
 
-    __slots__ = ("_uuid", "limits", "logical_cores", "output", "program", "record")
+    __slots__ = ("_uuid", "limits", "logical_cores", "native", "output", "program", "record")
 
     def __init__(self, program: Program, limits: Limits = Limits(), logical_cores: int = 1) -> None:  # noqa: B008
         self.program = program
         self.limits = limits
         self.logical_cores = logical_cores
         self._uuid: str | None = None
+        self.native: Any = None
         self.record = Record()
         self.reset()
 

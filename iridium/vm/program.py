@@ -22,9 +22,10 @@ class Program:
         base: the address of the first instruction.
         version: the image version, which says what opcodes are legal.
         decoded: what the reference engine made of the code; None until it first ran.
+        native: what the native engines made of it; None until they first ran it, and again once it changed.
     """
 
-    __slots__ = ("base", "code", "decoded", "image", "read_only", "version")
+    __slots__ = ("base", "code", "decoded", "image", "native", "read_only", "version")
 
     def __init__(self, image: Image) -> None:
         self.image = image
@@ -33,6 +34,7 @@ class Program:
         self.base = HEADER + len(image.read_only)
         self.version = image.version
         self.decoded: Any = None
+        self.native: Any = None
 
     @property
     def end(self) -> int:
@@ -42,12 +44,14 @@ class Program:
     def append(self, code: bytes) -> None:
         """Add whole instructions at the end."""
         self.code += code
+        self.native = None
         if self.decoded is not None:
             self.decoded.extend()
 
     def truncate(self, address: int) -> None:
         """Drop the instructions from an address on."""
         del self.code[address - self.base :]
+        self.native = None
         if self.decoded is not None:
             self.decoded.truncate()
 

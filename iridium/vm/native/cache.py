@@ -1,0 +1,104 @@
+"""Objects kept on disk, so that a program is compiled once on a machine and not once a process.
+
+An object is machine code: whoever can write this directory can run code as its owner. So it is made with mode
+0700, and used only if it belongs to the user and nobody else can write to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from iridium.isa import INSTRUCTIONS
+
+MOST_BYTES = 64 * 1024 * 1024
+"""What the directory may hold: thousands of programs."""
+
+LARGEST = 32 * 1024 * 1024
+"""The most bytes of one object that are read."""
+
+_SOURCES = Path(__file__).parent
+_SHARED = ("../../isa.py", "../record.py", "../output.py", "../memory.py")
+
+
+def compiler_digest() -> str:
+    """A hash of everything in Iridium that an object depends on: the table, the lowerings, the compilers."""
+    digest = hashlib.sha256(repr(INSTRUCTIONS).encode())
+    shared = [_SOURCES / name for name in _SHARED]
+    for source in [*sorted(_SOURCES.rglob("*.py")), *shared]:
+        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()
+
+
+def default_directory() -> Path:
+    """The user's cache directory."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("iridium") / "native"
+
+
+class ObjectCache:
+    """Objects by name, as files of one directory.
+
+    Args:
+        directory: where; made if it is not there.
+        identity: what the objects depend on besides what their name says; objects of another are not found.
+    """
+
+    def __init__(self, directory: Path, identity: str) -> None:
+        self._directory = directory
+        self._identity = identity
+        self.usable = self._prepare()
+
+    def _prepare(self) -> bool:
+        """Whether the directory is there, and only this user's."""
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = os.lstat(self._directory)
+        except OSError:
+            return False
+        private = not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and private
+
+    def _path(self, name: str) -> Path:
+        return self._directory / hashlib.sha256(f"{self._identity}\0{name}".encode()).hexdigest()
+
+    def get(self, name: str) -> bytes | None:
+        """The object of that name, or None."""
+        if not self.usable:
+            return None
+        try:
+            # The digest in front is what tells a file that was cut off, by a full disk say, from a whole one.
+            with open(self._path(name), "rb") as file:
+                found = file.read(LARGEST)
+        except OSError:
+            return None
+        digest, binary = found[:32], found[32:]
+        return binary if binary and hashlib.sha256(binary).digest() == digest else None
+
+    def put(self, name: str, binary: bytes) -> None:
+        """Keep an object; where that cannot be, it is made again another time."""
+        if not self.usable or len(binary) > LARGEST - 32:
+            return
+        path = self._path(name)
+        draft = path.with_suffix(f".{os.getpid()}.tmp")
+        with contextlib.suppress(OSError):
+            try:
+                draft.write_bytes(hashlib.sha256(binary).digest() + binary)
+                os.replace(draft, path)
+            finally:
+                draft.unlink(missing_ok=True)
+            self._prune()
+
+    def _prune(self) -> None:
+        """Drop the files that were made longest ago, once there are too many bytes."""
+        files = [(e.stat().st_mtime, e.stat().st_size, e.path) for e in os.scandir(self._directory)]
+        total = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
+            if total <= MOST_BYTES:
+                break
+            os.unlink(path)
+            total -= size

@@ -1,0 +1,121 @@
+"""A program as the native engines have it: decoded instructions, and where compiled code can be entered."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Iterator, Mapping
+
+from iridium.image import legal_opcodes
+from iridium.isa import BY_OPCODE, CODE, REGISTERS, WORD, Fault, Instruction
+from iridium.vm.native.interpreter import DECODED, MARKER, OPCODES
+from iridium.vm.native.layout import ProgramRecord
+from iridium.vm.program import Program
+
+_DECODED = struct.Struct("=Qi4B")
+_ADDRESS = struct.Struct("=Q")
+
+
+def decode(program: Program) -> Iterator[tuple[Instruction | None, tuple[int, ...], Fault | None]]:
+    """Each instruction's row and operands, or the fault that it always raises.
+
+    A code address becomes the index of its instruction, or -1 where there is none.
+    """
+    legal = legal_opcodes(program.version)
+    count = len(program.code) // WORD
+    known: dict[bytes, tuple[Instruction | None, tuple[int, ...], Fault | None]] = {}
+    code = bytes(program.code)
+    for at in range(0, len(code), WORD):
+        word = code[at : at + WORD]
+        found = known.get(word)
+        if found is None:
+            found = known[word] = _decode(word, legal, program.base, count)
+        yield found
+
+
+def _decode(
+    word: bytes, legal: frozenset[int], base: int, count: int
+) -> tuple[Instruction | None, tuple[int, ...], Fault | None]:
+    if word[0] not in legal:
+        return None, (), Fault.ILLEGAL_OPCODE
+    row = BY_OPCODE[word[0]]
+    values = []
+    for kind, value in zip(row.operands, row.decode(word), strict=True):
+        if kind.register and value >= REGISTERS:
+            return None, (), Fault.BAD_REGISTER
+        if kind is CODE:
+            index, rest = divmod(value - base, WORD)
+            value = index if not rest and 0 <= index < count else -1
+        values.append(value)
+    return row, tuple(values), None
+
+
+class NativeProgram:
+    """What the native engines need of a program; made anew when the program changes.
+
+    Args:
+        program: the program.
+        pieces: the addresses of the interpreter's pieces, as :func:`interpreter_ir` has them in its table.
+
+    Attributes:
+        record: what machine code sees of it.
+        compiled: compiled code that it uses, kept here for as long as a VM may run it.
+    """
+
+    __slots__ = ("__weakref__", "_code", "_entries", "_pieces", "_plain", "_read_only", "compiled", "record")
+
+    def __init__(self, program: Program, pieces: list[int]) -> None:
+        self._pieces = pieces
+        decoded = b"".join(self._encode(*found) for found in decode(program))
+        # A program that runs past its last instruction finds one that faults.
+        decoded += _DECODED.pack(pieces[OPCODES + Fault.BAD_JUMP.number], 0, 0, 0, 0, 0)
+        self._code = ctypes.create_string_buffer(decoded, len(decoded))
+        self._plain = ctypes.create_string_buffer(decoded, len(decoded))
+        self._read_only = (ctypes.c_char * len(program.read_only)).from_buffer(program.read_only)
+        self._entries: ctypes.Array[ctypes.c_char] | None = None
+        self.compiled: list[object] = []
+        self.record = ProgramRecord(
+            code=ctypes.addressof(self._code),
+            plain=ctypes.addressof(self._plain),
+            read_only=ctypes.addressof(self._read_only),
+            read_only_size=len(program.read_only),
+            base=program.base,
+            count=len(program.code) // WORD,
+        )
+
+    @property
+    def address(self) -> int:
+        """Where the record is."""
+        return ctypes.addressof(self.record)
+
+    def _encode(self, row: Instruction | None, values: tuple[int, ...], fault: Fault | None) -> bytes:
+        if row is None:
+            assert fault is not None
+            return _DECODED.pack(self._pieces[OPCODES + fault.number], 0, 0, 0, 0, 0)
+        immediate = 0
+        registers = [0, 0, 0, 0]
+        for at, (kind, value) in enumerate(zip(row.operands, values, strict=True)):
+            if kind.width == 1:
+                registers[at] = value
+            else:
+                immediate = value
+        return _DECODED.pack(self._pieces[row.opcode], immediate, *registers)
+
+    def enter_at(self, entries: Mapping[int, int], compiled: object) -> None:
+        """Let VMs enter compiled code; they may be running meanwhile.
+
+        Args:
+            entries: the address of compiled code by the index of the instruction that it starts with.
+            compiled: what keeps that code in memory.
+        """
+        self.compiled.append(compiled)
+        table = self._entries
+        if table is None:
+            table = ctypes.create_string_buffer(_ADDRESS.size * (self.record.count + 1))
+        for index, address in entries.items():
+            _ADDRESS.pack_into(table, _ADDRESS.size * index, address)
+        self._entries = table
+        self.record.entries = ctypes.addressof(table)
+        # The marker comes last: the interpreter stops at it only to find the entry. Each is one aligned store.
+        for index in entries:
+            _ADDRESS.pack_into(self._code, DECODED * index, self._pieces[MARKER])
