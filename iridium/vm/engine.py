@@ -25,9 +25,16 @@ def _native() -> Engine:
     return native_engine()
 
 
+def _compiled() -> Engine:
+    from iridium.vm.native.engine import compiled_engine
+
+    return compiled_engine()
+
+
 ENGINES: dict[str, Callable[[], Engine]] = {
     "reference": lambda: reference.run,
     "native": _native,
+    "compiled": _compiled,
 }
 """What makes an engine, by the name that a person gives it."""
 

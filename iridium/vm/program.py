@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from iridium.image import HEADER, Image
@@ -54,6 +55,13 @@ class Program:
         self.native = None
         if self.decoded is not None:
             self.decoded.truncate()
+
+    def content_hash(self) -> str:
+        """SHA-256, in hex, of what engines see: two programs of one hash run alike."""
+        digest = hashlib.sha256(b"%d %d " % (self.version, len(self.read_only)))
+        digest.update(self.read_only)
+        digest.update(self.code)
+        return digest.hexdigest()
 
     def word_at(self, address: int) -> bytes | None:
         """The instruction at an address, or None where there is none."""

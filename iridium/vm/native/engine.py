@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from iridium.errors import OptionError
 from iridium.vm.machine import VM
+from iridium.vm.program import Program
 from iridium.vm.native.cache import ObjectCache, compiler_digest, default_directory
 from iridium.vm.record import Stop
 from iridium.vm.reference import Turn
@@ -83,6 +84,28 @@ class Runtime:
         vm.record.program = native.address
         return native
 
+    def compile(self, native: NativeProgram, program: Program) -> None:
+        """Compile a program, or find it in the cache, and let its VMs enter it.
+
+        Takes up to seconds; any thread may do it, while the program runs.
+        """
+        from iridium.vm.native.compiler import region_ir
+        from iridium.vm.native.flow import Flow
+
+        flow = Flow(program)
+        content = program.content_hash()
+        for number in range(len(flow.regions)):
+            ir, entries = region_ir(flow, number)
+            name = f"region{number}"
+            with self.lock:
+                binary = self.cache.get(f"{content} {name}")
+                if binary is None:
+                    binary = self.jit.compile(ir)
+                    self.cache.put(f"{content} {name}", binary)
+                linked = self.jit.link(binary, [name], self.addresses)
+            address = linked.addresses[name]
+            native.enter_at(dict.fromkeys(entries, address), linked)
+
     def advance(self, vm: VM, budget: int) -> Turn:
         """Advance a prepared VM."""
         record = vm.record
@@ -102,6 +125,19 @@ def native_engine() -> Callable[[VM, int], Turn]:
 
     def run(vm: VM, budget: int) -> Turn:
         here.prepare(vm)
+        return here.advance(vm, budget)
+
+    return run
+
+
+def compiled_engine() -> Callable[[VM, int], Turn]:
+    """Compiled code from the first instruction on: the first turn waits for the compiler."""
+    here = runtime()
+
+    def run(vm: VM, budget: int) -> Turn:
+        native = here.prepare(vm)
+        if not native.compiled:
+            here.compile(native, vm.program)
         return here.advance(vm, budget)
 
     return run

@@ -170,6 +170,7 @@ def advance(vm: Record, budget: u64) -> u64:
             left = interpret(vm, program.code + u64(index) * 16, left, program.code)
             if vm.stop != ENTERED:
                 break
+            vm.stop = Stop.BUDGET
         else:
             left = enter(entry, vm, left, index)
             index = (vm.pc - program.base) // WORD
