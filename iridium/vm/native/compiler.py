@@ -106,13 +106,12 @@ class _Region(Emitter):
         cost = self._flow.cost[block]
         self.begin(f"check{block}")
         left = self.op("load i64, ptr %left")
-        short = self.op(f"icmp ult i64 {left}, {cost}")
-        leave = self._exit(self._flow.address(block), SHORT, 0)
-        enough = self.fresh("enough")
-        self.line(f"br i1 {short}, label %{leave}, label %{enough}, {UNLIKELY}")
-        self.begin(enough)
-        self.line(f"store i64 {self.op(f'sub i64 {left}, {cost}')}, ptr %left")
-        self.line(f"br label %block{block}")
+        taken = self.op(f"call {{ i64, i1 }} @llvm.usub.with.overflow.i64(i64 {left}, i64 {cost})")
+        # Taken off first and given back where it was too much: so nothing needs the old value in a loop.
+        self.line(f"store i64 {self.op(f'extractvalue {{ i64, i1 }} {taken}, 0')}, ptr %left")
+        short = self.op(f"extractvalue {{ i64, i1 }} {taken}, 1")
+        leave = self._exit(self._flow.address(block), SHORT, cost)
+        self.line(f"br i1 {short}, label %{leave}, label %block{block}, {UNLIKELY}")
 
     # Variables.
 

@@ -161,8 +161,9 @@ class Emitter(Lines, ABC):
 
     def heap(self, address: str, size: int) -> str:
         """A pointer to bytes of the heap, once they are known to be there; the address is taken as u32."""
-        end = self.op(f"add nuw nsw i64 {self.wide(address)}, {size}")
-        inside = self.op(f"icmp ule i64 {end}, {self.wide(self.get('heap_top'))}")
+        # Compared with the last address that is good, which does not change in a loop; it may be negative.
+        last = self.op(f"sub nsw i64 {self.wide(self.get('heap_top'))}, {size}")
+        inside = self.op(f"icmp sle i64 {self.wide(address)}, {last}")
         self.require(inside, Fault.HEAP_BOUNDS, ("map_heap", address, str(size)))
         return self.op(f"getelementptr i8, ptr {self.get('heap')}, i64 {self.wide(address)}")
 

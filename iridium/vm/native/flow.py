@@ -198,6 +198,16 @@ class Flow:
                 found.add(index + 1)
         for targets in self.candidates.values():
             found |= targets
+        return found | self._loop_exits()
+
+    def _loop_exits(self) -> set[int]:
+        """Where loops are left: so the cost of a loop head is that of the loop and not of what comes behind it."""
+        found = set()
+        for block, end in self.blocks.items():
+            for head in self.successors(block):
+                if head <= block:
+                    inside = [part for part in self.blocks if head <= part < end]
+                    found.update(out for part in inside for out in self.successors(part) if not head <= out < end)
         return found
 
     def _divide(self) -> list[list[int]]:

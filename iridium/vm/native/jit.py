@@ -26,6 +26,8 @@ class Jit:
         with _lock:
             llvm.initialize_native_target()
             llvm.initialize_native_asmprinter()
+            # Loop strength reduction takes the budget for one more induction variable, and makes more of them.
+            llvm.set_option("iridium", "-disable-lsr")
         self.cpu = llvm.get_host_cpu_name()
         self.features = llvm.get_host_cpu_features().flatten()
         self._machines: dict[int, Any] = {}
