@@ -48,6 +48,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     cluster: str = "iridium"
     join: tuple[str, ...] = ()
     threads: int = 1
+    engine: str = "auto"
     no_repl: bool = False
     insecure: bool = False
 
@@ -76,7 +77,7 @@ class Node:
         self.reactor = reactor
         self.config = config
         self.events = EventRing()
-        self.scheduler = Scheduler(reactor)
+        self.scheduler = Scheduler(reactor, choice=config.engine, threads=config.threads)
         self.logical_cores = config.threads
         self._data = DataDirectory(config.data_root_dir / directory_name(config.node_alias))
         try:

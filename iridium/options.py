@@ -11,6 +11,7 @@ from iridium.cluster.identity import check_alias
 from iridium.cluster.rules import split_address
 from iridium.errors import OptionError
 from iridium.node import NodeConfig, check_exposure
+from iridium.vm.engine import ENGINES, check_engine
 
 MOST_THREADS = 1024
 """Worker threads that can be asked for: more than any machine that this runs on has cores."""
@@ -89,6 +90,16 @@ def _threads(text: str) -> int:
     return int(text)
 
 
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _engine(text: str) -> str:
+    check_engine(text)
+    return text
+
+
 def _cluster(text: str) -> str:
     if not 0 < len(text) <= 64 or not text.isprintable() or any(c.isspace() for c in text):
         raise OptionError(f"--cluster {text!r} cannot be a cluster's name: 1 to 64 characters without spaces")
@@ -136,7 +147,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("cluster", "the cluster's name", "", "iridium", _cluster, metavar="NAME"),
     Option("join", "join this member's cluster", "", (), _address("join"), many=True, metavar="HOST:PORT"),
-    Option("threads", "worker threads for programs", "t", 1, _threads, metavar="N"),
+    Option("threads", "worker threads for programs, one a core if not said", "t", _cores, _threads, metavar="N"),
+    Option("engine", f"what runs programs: {', '.join(ENGINES)}", "", "auto", _engine, metavar="NAME"),
     Option("no-repl", "open no REPL port", flag=True, default=False),
     Option("insecure", "allow ports on other interfaces than loopback", flag=True, default=False),
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from iridium import scheduler as scheduler_module
+from iridium.scheduler import turns as scheduler_module
 from iridium.repl import session as session_module
 from iridium.repl import workspace as workspace_module
 from iridium.vm import VM

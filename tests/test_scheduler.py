@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from iridium import scheduler as scheduler_module
+from iridium.scheduler import turns as scheduler_module
 from iridium.assembler import assemble
 from iridium.scheduler import SLICE, TURN, Scheduler, TooManyRunningError
 from iridium.vm import VM, Program, Stop, run

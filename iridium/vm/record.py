@@ -61,6 +61,13 @@ class Record(ctypes.Structure):
     stack: int
     output: int
     program: int
+    next: int
+    next_event: int
+    limit: int
+    state: int
+    stop_requested: int
+    in_events: int
+    turns: int
 
     _fields_ = [
         ("float_registers", ctypes.c_double * REGISTERS),
@@ -86,4 +93,12 @@ class Record(ctypes.Structure):
         ("stack", ctypes.c_uint64),
         ("output", ctypes.c_uint64),
         ("program", ctypes.c_uint64),  # of the program as the native engines have it, or 0
+        # What the native scheduler keeps about it; see iridium.vm.native.scheduling.
+        ("next", ctypes.c_uint64),  # the record behind it in the queue that it is in
+        ("next_event", ctypes.c_uint64),  # and in the list of those that the host must look at
+        ("limit", ctypes.c_uint64),  # instructions that it may still execute
+        ("state", ctypes.c_uint32),
+        ("stop_requested", ctypes.c_uint32),
+        ("in_events", ctypes.c_uint32),
+        ("turns", ctypes.c_uint32),  # that it has had
     ]

@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
+import queue
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iridium.errors import OptionError
 from iridium.vm.machine import VM
-from iridium.vm.program import Program
 from iridium.vm.native.cache import ObjectCache, compiler_digest, default_directory
+from iridium.vm.program import Program
 from iridium.vm.record import Stop
 from iridium.vm.reference import Turn
 
 if TYPE_CHECKING:
     from iridium.vm.native.program import NativeProgram
 
-RUNTIME = "advance", "pieces", "print_item", "check_string", "grow_heap", "map_heap", "map_stack"
-"""What Python and compiled programs use of the runtime."""
+HOT = 300_000
+"""Instructions that a program executes before it is compiled: a third of a millisecond of the interpreter's, so that
+what is over soon never costs the tenth of a second that compiling takes."""
 
-_advance_type = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
+MOST_WAITING = 1024
+"""Programs that wait for the compiler; one more goes on in the interpreter and asks again later."""
+
+_U64, _U32, _NONE = ctypes.c_uint64, ctypes.c_uint32, None
+FUNCTIONS: dict[str, Any] = {
+    "advance": ctypes.CFUNCTYPE(_U64, _U64, _U64),
+    "work": ctypes.CFUNCTYPE(_U32, _U64, _U64),
+    "submit": ctypes.CFUNCTYPE(_NONE, _U64, _U64),
+    "request_stop": ctypes.CFUNCTYPE(_U32, _U64),
+    "take_event": ctypes.CFUNCTYPE(_U64, _U64),
+    "stop_workers": ctypes.CFUNCTYPE(_NONE, _U64),
+}
+"""The functions of the runtime that Python calls, with their types."""
+
+CALLED = ("print_item", "check_string", "grow_heap")
+"""Those that compiled programs call."""
 
 
 class NativeUnavailableError(OptionError):
@@ -32,6 +51,22 @@ class NativeUnavailableError(OptionError):
         super().__init__(
             f"the native engines need llvmlite ({why}): `pip install llvmlite`, or choose --engine reference"
         )
+
+
+class Compiled(NamedTuple):
+    """A program in machine code.
+
+    Attributes:
+        entries: the address of code by the index of the instruction that it starts with.
+        linked: what keeps the code in memory.
+        seconds: how long it took.
+        from_cache: whether all of it was found on disk.
+    """
+
+    entries: dict[int, int]
+    linked: list[Any]
+    seconds: float
+    from_cache: bool
 
 
 class Runtime:
@@ -44,7 +79,8 @@ class Runtime:
         jit: makes and links machine code; its owner holds ``lock``.
         cache: objects of earlier runs.
         lock: one thread at a time makes machine code.
-        addresses: where the functions of the runtime are.
+        pieces: the addresses of the interpreter's pieces.
+        compiler: compiles in the background.
 
     Raises:
         NativeUnavailableError: llvmlite is not there or does not know this machine.
@@ -58,20 +94,27 @@ class Runtime:
         except (ImportError, OSError, RuntimeError) as error:
             raise NativeUnavailableError(str(error)) from None
         self.lock = threading.Lock()
-        identity = f"{compiler_digest()} {self.jit.identity}"
-        self.cache = ObjectCache(directory or default_directory(), identity)
+        self.cache = ObjectCache(directory or default_directory(), f"{compiler_digest()} {self.jit.identity}")
         binary = self.cache.get("runtime")
         if binary is None:
             from iridium.vm.native.interpreter import interpreter_ir
 
             binary = self.jit.compile(interpreter_ir())
             self.cache.put("runtime", binary)
-        self._linked = self.jit.link(binary, RUNTIME, {})
-        self.addresses = self._linked.addresses
-        from iridium.vm.native.interpreter import MARKER
+        self._linked = self.jit.link(binary, ["pieces", *FUNCTIONS, *CALLED], {})
+        addresses = self._linked.addresses
+        self._called = {name: addresses[name] for name in CALLED}
+        self._functions = {name: kind(addresses[name]) for name, kind in FUNCTIONS.items()}
+        from iridium.vm.native.program import PIECES
 
-        self.pieces = list((ctypes.c_uint64 * (MARKER + 1)).from_address(self.addresses["pieces"]))
-        self._advance = _advance_type(self.addresses["advance"])
+        self.pieces = list((_U64 * PIECES).from_address(addresses["pieces"]))
+        self.compiler = BackgroundCompiler(self)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_functions"][name]
+        except KeyError:
+            raise AttributeError(name) from None
 
     def prepare(self, vm: VM) -> NativeProgram:
         """Give a VM the native form of its program, as it is now."""
@@ -84,33 +127,77 @@ class Runtime:
         vm.record.program = native.address
         return native
 
-    def compile(self, native: NativeProgram, program: Program) -> None:
-        """Compile a program, or find it in the cache, and let its VMs enter it.
+    def compile(self, program: Program) -> Compiled:
+        """Compile a program, or find it in the cache.
 
         Takes up to seconds; any thread may do it, while the program runs.
         """
         from iridium.vm.native.compiler import region_ir
         from iridium.vm.native.flow import Flow
 
+        began = time.perf_counter()
         flow = Flow(program)
         content = program.content_hash()
+        entries: dict[int, int] = {}
+        linked = []
+        from_cache = True
         for number in range(len(flow.regions)):
-            ir, entries = region_ir(flow, number)
+            ir, starts = region_ir(flow, number)
             name = f"region{number}"
             with self.lock:
                 binary = self.cache.get(f"{content} {name}")
                 if binary is None:
+                    from_cache = False
                     binary = self.jit.compile(ir)
                     self.cache.put(f"{content} {name}", binary)
-                linked = self.jit.link(binary, [name], self.addresses)
-            address = linked.addresses[name]
-            native.enter_at(dict.fromkeys(entries, address), linked)
+                linked.append(self.jit.link(binary, [name], self._called))
+            entries |= dict.fromkeys(starts, linked[-1].addresses[name])
+        return Compiled(entries, linked, time.perf_counter() - began, from_cache)
 
-    def advance(self, vm: VM, budget: int) -> Turn:
+    def turn(self, vm: VM, budget: int) -> Turn:
         """Advance a prepared VM."""
         record = vm.record
-        left = self._advance(ctypes.addressof(record), budget)
+        left = self.advance(ctypes.addressof(record), budget)
         return Turn(Stop(record.stop), left)
+
+
+class BackgroundCompiler:
+    """Compiles programs one after the other in a thread of its own, while they run in the interpreter."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._waiting: queue.Queue[tuple[NativeProgram, Program] | None] = queue.Queue(MOST_WAITING)
+        self._thread: threading.Thread | None = None
+        self.busy = False
+
+    def consider(self, native: NativeProgram, program: Program) -> None:
+        """Compile a program if it is hot and nobody has asked for it yet."""
+        if native.requested or native.record.executed < HOT:
+            return
+        with contextlib.suppress(queue.Full):
+            self._waiting.put_nowait((native, program))
+            native.requested = True
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, daemon=True, name="compiler")
+            self._thread.start()
+
+    def _run(self) -> None:
+        while (job := self._waiting.get()) is not None:
+            native, program = job
+            self.busy = True
+            native.enter_at(self._runtime.compile(program))
+            del native, program, job
+            self.busy = False
+
+    def stop(self) -> None:
+        """Compile nothing more, and wait for what is being compiled: ending the process under LLVM breaks it."""
+        if self._thread is not None:
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._waiting.get_nowait()
+            self._waiting.put(None)
+            self._thread.join()
+            self._thread = None
 
 
 @functools.cache
@@ -125,7 +212,7 @@ def native_engine() -> Callable[[VM, int], Turn]:
 
     def run(vm: VM, budget: int) -> Turn:
         here.prepare(vm)
-        return here.advance(vm, budget)
+        return here.turn(vm, budget)
 
     return run
 
@@ -136,8 +223,22 @@ def compiled_engine() -> Callable[[VM, int], Turn]:
 
     def run(vm: VM, budget: int) -> Turn:
         native = here.prepare(vm)
-        if not native.compiled:
-            here.compile(native, vm.program)
-        return here.advance(vm, budget)
+        if not native.requested:
+            native.requested = True
+            native.enter_at(here.compile(vm.program))
+        return here.turn(vm, budget)
+
+    return run
+
+
+def tiered_engine() -> Callable[[VM, int], Turn]:
+    """The native interpreter, and compiled code once a program is hot."""
+    here = runtime()
+
+    def run(vm: VM, budget: int) -> Turn:
+        native = here.prepare(vm)
+        turn = here.turn(vm, budget)
+        here.compiler.consider(native, vm.program)
+        return turn
 
     return run

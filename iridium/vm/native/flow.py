@@ -8,6 +8,7 @@ code passes a checkpoint only if the budget left covers the cost of its block, a
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -146,7 +147,7 @@ class Flow:
         leaders.discard(len(self.ops))
         blocks: dict[int, int] = {}
         ordered = [*sorted(leaders), len(self.ops)]
-        for start, end in zip(ordered, ordered[1:], strict=False):
+        for start, end in itertools.pairwise(ordered):
             for part in range(start, end, LONGEST_BLOCK):
                 blocks[part] = min(part + LONGEST_BLOCK, end)
         return blocks
@@ -202,7 +203,7 @@ class Flow:
 
     def _loop_exits(self) -> set[int]:
         """Where loops are left: so the cost of a loop head is that of the loop and not of what comes behind it."""
-        found = set()
+        found: set[int] = set()
         for block, end in self.blocks.items():
             for head in self.successors(block):
                 if head <= block:

@@ -9,26 +9,18 @@ the copy of the code that the instruction is in.
 from __future__ import annotations
 
 from iridium.isa import INSTRUCTIONS, WORD, Fault
-from iridium.vm.native import runtime
+from iridium.vm.native import runtime, scheduling
 from iridium.vm.native.emit import MODULE, OFFSETS, UNLIKELY, Effects, Emitter, Lines, nothing
 from iridium.vm.native.layout import ENTERED, Decoded, ProgramRecord
 from iridium.vm.native.lowering import LOWERINGS
+from iridium.vm.native.program import DECODED, MARKER, OPCODES, PIECES
 from iridium.vm.native.subset import translate
 from iridium.vm.record import Stop, Waiting
-
-DECODED = 16
-"""Bytes of a decoded instruction."""
 
 _PARAMETERS = "ptr %vm, ptr %ip, i64 %budget, ptr %code"
 _CONVENTION = "preserve_nonecc i64"
 _IMMEDIATE = Decoded.immediate.offset  # type: ignore[attr-defined]
 _REGISTERS = Decoded.registers.offset  # type: ignore[attr-defined]
-
-OPCODES = 256
-"""Pieces by opcode; behind them in the table stand the pieces that raise each fault, then the marker's."""
-
-MARKER = OPCODES + len(Fault) + 1
-"""Where in the table the piece of the marker is, which ends the interpreter's run."""
 
 
 class _Piece(Emitter):
@@ -239,7 +231,7 @@ def interpreter_ir() -> str:
     :data:`MARKER` the marker's.
     """
     definitions = [*(_leave(f"leave_{stop.name}", stop) for stop in Stop), _leave("marker", ENTERED), _entry()]
-    table = ["null"] * (MARKER + 1)
+    table = ["null"] * PIECES
     for row in INSTRUCTIONS:
         piece = _Piece()
         piece.lower(row, LOWERINGS[row.name])
@@ -255,5 +247,10 @@ def interpreter_ir() -> str:
     table[MARKER] = "@marker"
     pieces = ", ".join(f"ptr {name}" for name in table)
     return "\n".join(
-        [MODULE, *definitions, f"@pieces = constant [{len(table)} x ptr] [{pieces}]", translate(runtime)]
+        [
+            MODULE,
+            *definitions,
+            f"@pieces = constant [{len(table)} x ptr] [{pieces}]",
+            translate(runtime, scheduling),
+        ]
     )

@@ -63,3 +63,72 @@ LEFT = 18
 """Compiled code leaves one instruction to the interpreter: it faults, waits, or uses memory for the first time."""
 ELSEWHERE = 19
 """The next instruction is in another region of compiled code, or in none."""
+
+
+class Shared(ctypes.Structure):
+    """What the workers of a scheduler share: the queue of VMs that can run, and the list of those for the host."""
+
+    lock: int
+    waiting: int
+    head: int
+    tail: int
+    queued: int
+    stopping: int
+    events_lock: int
+    event_state: int
+    first_event: int
+    last_event: int
+    host_file: int
+    workers_file: int
+    threads: int
+    turn: int
+
+    _fields_ = [
+        ("lock", ctypes.c_uint32),  # of the queue
+        ("waiting", ctypes.c_uint32),  # workers that wait for a VM
+        ("head", ctypes.c_uint64),
+        ("tail", ctypes.c_uint64),
+        ("queued", ctypes.c_uint32),
+        ("stopping", ctypes.c_uint32),  # 1: workers return
+        ("events_lock", ctypes.c_uint32),  # of the list of events, and of every VM's state as the host sees it
+        ("event_state", ctypes.c_uint32),  # of the VM that the host took from the list last
+        ("first_event", ctypes.c_uint64),
+        ("last_event", ctypes.c_uint64),
+        ("host_file", ctypes.c_int32),  # an eventfd that the host's reactor reads
+        ("workers_file", ctypes.c_int32),  # an eventfd that counts the workers to wake
+        ("threads", ctypes.c_uint32),  # how many workers there are
+        ("turn", ctypes.c_uint32),  # instructions of a turn
+    ]
+
+
+class Worker(ctypes.Structure):
+    """One worker thread's own."""
+
+    shared: int
+    head: int
+    tail: int
+    count: int
+    padding: int
+    seconds: int
+    nanoseconds: int
+    turns: int
+    executed: int
+
+    _fields_ = [
+        ("shared", ctypes.c_uint64),
+        ("head", ctypes.c_uint64),  # the VMs that it has taken from the queue and will run next
+        ("tail", ctypes.c_uint64),
+        ("count", ctypes.c_uint32),
+        ("padding", ctypes.c_uint32),
+        ("seconds", ctypes.c_int64),  # where clock_gettime writes
+        ("nanoseconds", ctypes.c_int64),
+        ("turns", ctypes.c_uint64),
+        ("executed", ctypes.c_uint64),
+    ]
+
+
+# ``Record.state``, as the native scheduler has it.
+IDLE = 0
+"""In no queue: it has not been started, has ended, or waits for something that the host gives."""
+QUEUED = 1
+RUNNING = 2

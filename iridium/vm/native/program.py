@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from iridium.image import legal_opcodes
 from iridium.isa import BY_OPCODE, CODE, REGISTERS, WORD, Fault, Instruction
-from iridium.vm.native.interpreter import DECODED, MARKER, OPCODES
-from iridium.vm.native.layout import ProgramRecord
+from iridium.vm.native.layout import Decoded, ProgramRecord
 from iridium.vm.program import Program
 
+DECODED = ctypes.sizeof(Decoded)
+"""Bytes of a decoded instruction."""
+
+OPCODES = 256
+"""The interpreter's pieces by opcode; behind them in the table stand those that raise each fault, then the marker's.
+"""
+
+MARKER = OPCODES + len(Fault) + 1
+"""Where in the table the piece of the marker is, which ends the interpreter's run."""
+
+PIECES = MARKER + 1
+"""How long the table is."""
+
 _DECODED = struct.Struct("=Qi4B")
+if TYPE_CHECKING:
+    from iridium.vm.native.engine import Compiled
+
 _ADDRESS = struct.Struct("=Q")
 
 
@@ -59,10 +75,21 @@ class NativeProgram:
 
     Attributes:
         record: what machine code sees of it.
-        compiled: compiled code that it uses, kept here for as long as a VM may run it.
+        compiled: the compiled code that VMs enter, kept in memory for as long as one may run it; None before.
+        requested: whether somebody has asked the compiler for it.
     """
 
-    __slots__ = ("__weakref__", "_code", "_entries", "_pieces", "_plain", "_read_only", "compiled", "record")
+    __slots__ = (
+        "__weakref__",
+        "_code",
+        "_entries",
+        "_pieces",
+        "_plain",
+        "_read_only",
+        "compiled",
+        "record",
+        "requested",
+    )
 
     def __init__(self, program: Program, pieces: list[int]) -> None:
         self._pieces = pieces
@@ -73,7 +100,8 @@ class NativeProgram:
         self._plain = ctypes.create_string_buffer(decoded, len(decoded))
         self._read_only = (ctypes.c_char * len(program.read_only)).from_buffer(program.read_only)
         self._entries: ctypes.Array[ctypes.c_char] | None = None
-        self.compiled: list[object] = []
+        self.compiled: Compiled | None = None
+        self.requested = False
         self.record = ProgramRecord(
             code=ctypes.addressof(self._code),
             plain=ctypes.addressof(self._plain),
@@ -101,21 +129,19 @@ class NativeProgram:
                 immediate = value
         return _DECODED.pack(self._pieces[row.opcode], immediate, *registers)
 
-    def enter_at(self, entries: Mapping[int, int], compiled: object) -> None:
-        """Let VMs enter compiled code; they may be running meanwhile.
-
-        Args:
-            entries: the address of compiled code by the index of the instruction that it starts with.
-            compiled: what keeps that code in memory.
-        """
-        self.compiled.append(compiled)
-        table = self._entries
-        if table is None:
-            table = ctypes.create_string_buffer(_ADDRESS.size * (self.record.count + 1))
-        for index, address in entries.items():
+    def enter_at(self, compiled: Compiled) -> None:
+        """Let VMs enter compiled code; they may be running meanwhile."""
+        self.compiled = compiled
+        table = self._entries = ctypes.create_string_buffer(_ADDRESS.size * (self.record.count + 1))
+        for index, address in compiled.entries.items():
             _ADDRESS.pack_into(table, _ADDRESS.size * index, address)
-        self._entries = table
         self.record.entries = ctypes.addressof(table)
         # The marker comes last: the interpreter stops at it only to find the entry. Each is one aligned store.
-        for index in entries:
+        for index in compiled.entries:
             _ADDRESS.pack_into(self._code, DECODED * index, self._pieces[MARKER])
+
+    def __del__(self) -> None:
+        # Nobody runs it any more: a VM that could has a reference to this object.
+        if self.compiled is not None:
+            for linked in self.compiled.linked:
+                linked.close()

@@ -385,7 +385,7 @@ class _Function:
         if struct is None:
             self._wrong(node, "not a field of a structure")
         field = getattr(struct, node.attr)
-        declared = {name: kind for name, kind, *_ in struct._fields_}[node.attr]
+        declared: Any = {name: kind for name, kind, *_ in struct._fields_}[node.attr]
         address = self._op(f"add i64 {base.text}, {field.offset}")
         if index is not None:
             element = declared._type_

@@ -1,8 +1,8 @@
-"""Gives many VMs their turns on the reactor thread.
+"""The scheduler, with turns on the reactor thread.
 
 Round-robin, one turn a reactor iteration, so that the network is served between two turns. A turn is a few slices
 of instructions, until about :data:`TURN` seconds are used. A VM that waits for room in its output is not in the
-queue and costs nothing until somebody wakes it.
+queue and costs nothing until somebody wakes it. Where there are workers, a VM that runs on is theirs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from iridium.errors import IridiumError
+from iridium.scheduler.workers import MOST_RUNNING, Workers
 from iridium.vm import VM, Stop, run
 from iridium.vm.reference import Turn
 
@@ -40,8 +41,8 @@ class TooManyRunningError(IridiumError):
 
     remedy = "stop one of them, or try again when one has ended"
 
-    def __init__(self) -> None:
-        super().__init__(f"this node runs {MAX_RUNNING} programs already; {self.remedy}")
+    def __init__(self, most: int) -> None:
+        super().__init__(f"this node runs {most} programs already; {self.remedy}")
 
 
 class OnStop(Protocol):
@@ -56,12 +57,14 @@ class Task:
 
     Attributes:
         vm: the machine.
+        before: instructions that it had executed when it was started.
         running: False once it stopped or was stopped.
         waiting: whether it has no turns until :meth:`wake`.
     """
 
     __slots__ = (
-        "_limit", "_on_output", "_on_stop", "_queued", "_scheduler", "_slice", "running", "vm", "waiting",
+        "_limit", "_native", "_on_output", "_on_stop", "_queued", "_scheduler", "_slice", "before", "running", "vm",
+        "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +82,8 @@ class Task:
         self._limit = limit
         self._slice = SLICE
         self._queued = False
+        self._native = False
+        self.before = vm.record.instructions
         self.running = True
         self.waiting = False
 
@@ -92,7 +97,12 @@ class Task:
         """Give a VM that waits its turns again: there is room in its output. Otherwise nothing happens."""
         if self.running and self.waiting:
             self.waiting = False
-            self._scheduler._enqueue(self)
+            self._scheduler._resume(self)
+
+    def fall_back(self) -> None:
+        """Run on the reactor thread after all: there is no native engine."""
+        self._native = False
+        self._scheduler._enqueue(self)
 
     def _turn(self, engine: Engine, seconds: Callable[[], float]) -> Turn:
         """Advance the VM for about :data:`TURN` seconds."""
@@ -126,6 +136,12 @@ class Scheduler:
         clock: the reactor, or what stands for it in a test.
         engine: advances a VM by a budget.
         seconds: a clock that never steps, to measure turns by.
+        choice: the engine by name; with another than "reference", VMs that run on are run by worker threads.
+        threads: how many of those.
+
+    Attributes:
+        engine: as given; what a single turn outside the scheduler is given with.
+        workers: the worker threads, or None.
     """
 
     _log = Logger(namespace="iridium")
@@ -135,8 +151,13 @@ class Scheduler:
         clock: IReactorTime,
         engine: Engine = run,
         seconds: Callable[[], float] = time.perf_counter,
+        choice: str = "reference",
+        threads: int = 1,
     ) -> None:
         self.engine = engine
+        self.workers: Workers | None = None
+        if choice != "reference":
+            self.workers = Workers(clock, threads, choice, self._happened)
         self._clock = clock
         self._seconds = seconds
         self._tasks: set[Task] = set()
@@ -160,17 +181,54 @@ class Scheduler:
         Raises:
             TooManyRunningError: there are :data:`MAX_RUNNING` already.
         """
-        if len(self._tasks) >= MAX_RUNNING:
-            raise TooManyRunningError
+        most = MOST_RUNNING if self.workers is not None and self.workers.available else MAX_RUNNING
+        if len(self._tasks) >= most:
+            raise TooManyRunningError(most)
         task = Task(self, vm, on_stop, on_output, limit)
         self._tasks.add(task)
-        self._enqueue(task)
+        self._place(task)
         return task
 
     def stop(self) -> None:
         """End every task; for the end of the node."""
         for task in list(self._tasks):
             task.stop()
+        if self.workers is not None:
+            self.workers.stop()
+
+    def _place(self, task: Task) -> None:
+        """Queue a task here, or give it to the workers."""
+        if self.workers is not None and self.workers.wants(task):
+            task._native = True
+            self.workers.add(task, task._limit)
+        else:
+            self._enqueue(task)
+
+    def _resume(self, task: Task) -> None:
+        if task._native:
+            assert self.workers is not None
+            self.workers.resume(task)
+        else:
+            self._enqueue(task)
+
+    def _happened(self, task: Task, ended: bool) -> None:
+        """A worker has something to tell of a task: it has printed, or does not run any more."""
+        record = task.vm.record
+        stop = Stop(record.stop)
+        if ended and stop is not Stop.WAITING:
+            assert self.workers is not None
+            self.workers.finished(task)
+            task._native = False
+        if len(task.vm.output):
+            self._tell(task, "on_output", lambda: task._on_output(task.vm))
+        if not ended or not task.running:
+            return
+        if stop is not Stop.WAITING:
+            self._end(task, Turn(stop, 0))
+            return
+        task.waiting = task.vm.output.full
+        if not task.waiting:
+            self._resume(task)
 
     def _enqueue(self, task: Task) -> None:
         task._queued = True
@@ -181,6 +239,9 @@ class Scheduler:
 
     def _forget(self, task: Task) -> None:
         self._tasks.discard(task)
+        if task._native:
+            assert self.workers is not None
+            self.workers.remove(task)
         if task._queued:
             task._queued = False
             self._ready.remove(task)
@@ -209,7 +270,7 @@ class Scheduler:
         if turn.stop in (Stop.HALTED, Stop.FAULT) or task._limit == 0:
             self._end(task, turn)
         elif not task.waiting:
-            self._enqueue(task)
+            self._place(task)
 
     def _end(self, task: Task, turn: Turn | None) -> None:
         task.stop()
