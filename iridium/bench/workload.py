@@ -26,10 +26,12 @@ class Pace(enum.IntEnum):
 
     CHECK = 0
     """So small that anything does it at once: the results that all systems must agree on."""
-    REFERENCE = 1
-    PYTHON = 2
-    INTERPRETED = 3
-    COMPILED = 4
+    QUICK = 1
+    """What the slowest system does under ``--quick``."""
+    REFERENCE = 2
+    PYTHON = 3
+    INTERPRETED = 4
+    COMPILED = 5
 
 
 class Workload(NamedTuple):
@@ -96,7 +98,7 @@ WORKLOADS: dict[str, Workload] = {
             "count to n",
             "iteration",
             ("n",),
-            ((1000,), (1_000_000,), (10_000_000,), (60_000_000,), (1_000_000_000,)),
+            ((1000,), (100_000,), (1_000_000,), (10_000_000,), (60_000_000,), (1_000_000_000,)),
             lambda parameters, _: parameters[0],
         ),
         Workload(
@@ -104,16 +106,16 @@ WORKLOADS: dict[str, Workload] = {
             "linear congruential generator",
             "iteration",
             ("outer", "inner"),
-            ((3, 100), (3, 100_000), (10, 100_000), (200, 100_000), (3000, 100_000)),
+            ((3, 100), (3, 10_000), (3, 100_000), (10, 100_000), (200, 100_000), (3000, 100_000)),
             lambda parameters, _: parameters[0] * parameters[1],
         ),
-        Workload("fib", "fib, recursive", "call", ("n",), ((10,), (22,), (28,), (33,), (39,)), _fib_calls),
+        Workload("fib", "fib, recursive", "call", ("n",), ((10,), (17,), (22,), (28,), (33,), (39,)), _fib_calls),
         Workload(
             "mandelbrot",
             "mandelbrot",
             "step",
             ("width", "height", "limit"),
-            ((12, 10, 20), (100, 100, 50), (200, 200, 100), (400, 400, 200), (1000, 1000, 200)),
+            ((12, 10, 20), (40, 40, 30), (100, 100, 50), (200, 200, 100), (400, 400, 200), (1000, 1000, 200)),
             lambda _, result: result[0],
         ),
         Workload(
@@ -121,7 +123,7 @@ WORKLOADS: dict[str, Workload] = {
             "sieve of i32 cells",
             "cell",
             ("n", "rounds"),
-            ((1000, 2), (100_000, 1), (1_000_000, 1), (1_000_000, 5), (1_000_000, 100)),
+            ((1000, 2), (10_000, 1), (100_000, 1), (1_000_000, 1), (1_000_000, 5), (1_000_000, 100)),
             # every cell is cleared, all but two are counted, and some are marked more than once
             lambda parameters, result: (2 * parameters[0] - 2) * parameters[1] + result[1],
         ),
