@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from iridium.assembler import assemble
+from iridium.bench.run import NAMES
 from iridium.cli import iridium
 from iridium.cluster import messages
 from iridium.cluster.refusals import REMEDIES
@@ -120,6 +121,12 @@ def test_every_refusal_has_something_to_do() -> None:
     """The cluster's page says what to do about each refusal."""
     rows = table_rows("docs/cluster.md", "When a node is refused")
     assert {row[0].strip("`") for row in rows} == set(REMEDIES)
+
+
+def test_every_workload_is_documented() -> None:
+    """Whoever reads a table of `iridium bench` finds what its columns are."""
+    rows = table_rows("docs/bench.md", "The workloads")
+    assert [row[0].strip("`") for row in rows] == list(NAMES)
 
 
 def limit_module(name: str) -> ModuleType:

@@ -17,6 +17,9 @@ from iridium import __version__
 
 ROOT = Path(__file__).parent.parent
 
+DATA = ("iridium/bench/programs/", "iridium/bench/peer_programs/")
+"""Where files of the package that are no modules stand."""
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
@@ -55,7 +58,16 @@ def test_every_module_is_packed(wheel: zipfile.ZipFile) -> None:
     packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert "iridium/repl/commands/table.py" in source
     assert source <= packed
-    assert packed - source <= {"twisted/plugins/iridium_plugin.py", "iridium/py.typed"}
+    others = {name for name in packed - source if not name.startswith(DATA)}
+    assert others <= {"twisted/plugins/iridium_plugin.py", "iridium/py.typed"}
+
+
+@pytest.mark.parametrize("directory", DATA)
+def test_the_programs_of_the_benchmark_are_packed(wheel: zipfile.ZipFile, directory: str) -> None:
+    """An installed `iridium bench` has its workloads, and what the peers run."""
+    source = {path.relative_to(ROOT).as_posix() for path in (ROOT / directory).iterdir()}
+    assert source
+    assert source == {name for name in wheel.namelist() if name.startswith(directory)}
 
 
 def test_the_plugin_is_packed(wheel: zipfile.ZipFile) -> None:

@@ -33,6 +33,7 @@ COMMANDS: dict[str, Entry] = {
     "run": Entry("iridium.cli.programs:run", "Run a program, source or image."),
     "assemble": Entry("iridium.cli.programs:assemble", "Make an executable image of a source."),
     "disassemble": Entry("iridium.cli.programs:disassemble", "List an image as source."),
+    "bench": Entry("iridium.cli.bench:bench_command", "Measure how fast programs run here."),
     "repl": Entry("iridium.cli.shell:repl", "Type assembly and see it run (what no command at all does)."),
     "join": Entry("iridium.cli.cluster:join", "Tell a running node to join a cluster."),
     "members": Entry("iridium.cli.cluster:members", "List the members of a running node's cluster."),
