@@ -116,7 +116,9 @@ def watch(command: Sequence[str], tally: Tally, patience: float = PATIENCE) -> N
         return
     tally.crashes += 1
     how = f"hangs for {patience:.0f} s" if hangs else f"ends the process with {_status(code)}"
-    print(f"program {tally.last} {how}; again with: python -m tests.fuzz --count 1 --seed {tally.last}", flush=True)
+    print(
+        f"program {tally.last} {how}; again with: python -m tests.fuzz --count 1 --seed {tally.last}", flush=True
+    )
 
 
 def _read(stream: IO[str], lines: queue.Queue[str | None]) -> None:
@@ -153,7 +155,9 @@ def main() -> None:
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     here = available()
-    names = options.engines.split(",") if options.engines else [n for n in here if n not in ("reference", "stepwise")]
+    names = (
+        options.engines.split(",") if options.engines else [n for n in here if n not in ("reference", "stepwise")]
+    )
     names = names or ["stepwise"]
     if missing := [name for name in names if name not in here]:
         parser.error(f"no engine {', '.join(missing)} here; there is {', '.join(here)}")
@@ -174,7 +178,8 @@ def main() -> None:
             break
         next_one = tally.last + 1
     print(
-        f"{tally.programs} programs from {options.seed} on, {tally.instructions} instructions on {', '.join(names)}: "
+        f"{tally.programs} programs from {options.seed} on, {tally.instructions} instructions, "
+        f"on {', '.join(names)}: "
         f"{tally.mismatches} mismatches, {tally.crashes} crashes, {time.monotonic() - start:.0f} s"
     )
     sys.exit(tally.mismatches + tally.crashes > 0 or not tally.programs)

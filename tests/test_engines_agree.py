@@ -11,7 +11,6 @@ import itertools
 import signal
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,12 +24,12 @@ from iridium.vm import Program, Stop, run
 from tests import fuzz
 from tests.fuzzing.compare import Plan, Step, available, check, plans, read_all, stepwise
 from tests.fuzzing.programs import Case, make
-from tests.fuzzing.shapes import cases, cuts
+from tests.fuzzing.shapes import LONG, cases, cuts
 from tests.fuzzing.shrink import NOP, report, shrink
-from tests.planted import PATCHES, planted
+from tests.planted import PATCHES, find_shape, planted
 
-SEEDS = 400
-"""Programs within which every instruction is executed and every one of its faults raised."""
+SEEDS = 3000
+"""Programs within which every instruction is executed and each of its faults raised; a third is enough, mostly."""
 
 ALL = available()
 OTHERS = [name for name in ALL if name not in ("reference", "stepwise")] or ["stepwise"]
@@ -64,8 +63,10 @@ def test_random_programs(engine: str, number: int) -> None:
 @pytest.mark.parametrize("engine", OTHERS)
 @pytest.mark.parametrize("name", SHAPES)
 def test_directed_programs(engine: str, name: str) -> None:
-    """Protects the shapes that engines cut code into: each is met by turns that end at each of its instructions."""
+    """Protects the shapes that engines cut code into: turns end at each of their instructions."""
     case = SHAPES[name]
+    if engine == "stepwise" and case.total > LONG:
+        pytest.skip("a turn for each of a million instructions")
     for plan in cuts(case, [engine]):
         agree(case, plan)
 
@@ -79,8 +80,8 @@ def test_directed_programs_between_engines(name: str) -> None:
             agree(case, Plan(tuple(Step(engine, budget) for engine in [*ALL] * (100 // len(ALL)))))
 
 
-@given(code=st.binary(max_size=60), read_only=st.binary(max_size=20), version=st.integers(0, 1), number=st.integers(0, 99))
-@example(code=b"", read_only=b"", version=0, number=0)
+@given(st.binary(max_size=60), st.binary(max_size=20), st.integers(0, 1), st.integers(0, 99))
+@example(b"", b"", 0, 0)
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
 def test_any_bytes_as_code(code: bytes, read_only: bytes, version: int, number: int) -> None:
     """Protects the node: whatever the code is, engines agree on it, and none breaks."""
@@ -108,11 +109,12 @@ def executed(case: Case) -> Iterator[tuple[str, Fault | None]]:
 
 def test_random_programs_reach_everything() -> None:
     """Protects the fuzzer from blind spots: a new instruction or fault that it does not reach fails here."""
-    seen: Counter[tuple[str, Fault | None]] = Counter()
-    for number in range(SEEDS):
-        seen.update(executed(make(number)))
     wanted = {(row.name, fault) for row in INSTRUCTIONS for fault in (None, *row.faults)}
-    assert wanted - seen.keys() == set()
+    for number in range(SEEDS):
+        wanted.difference_update(executed(make(number)))
+        if not wanted:
+            break
+    assert not wanted
 
 
 def test_a_number_gives_one_program() -> None:
@@ -126,20 +128,16 @@ def test_a_number_gives_one_program() -> None:
 @pytest.mark.parametrize("name", PATCHES)
 def test_planted_mistakes_are_found(name: str) -> None:
     """Protects these tests: each mistake that is planted in an engine shows on a directed program."""
-    engine = planted(PATCHES[name])
-    assert any(
-        check(case, plan, {"planted": engine})
-        for case in SHAPES.values()
-        if case.total <= 10_000
-        for plan in itertools.islice(cuts(case, ["planted"]), 12)
-    )
+    assert find_shape("planted", planted(PATCHES[name]))
 
 
 def test_a_mismatch_is_made_small() -> None:
     """Protects whoever reads a mismatch: what does not matter becomes NOP, and the report tells the rest."""
     engines: dict[str, Any] = {"planted": planted(PATCHES["shift by 0 is by 0"])}
     nops = [BY_NAME["INC"].encode(5)] * 30
-    code = b"".join((*nops, BY_NAME["LOAD"].encode(1, 3), BY_NAME["SHL"].encode(1, 0), *nops, BY_NAME["HLT"].encode()))
+    code = b"".join(
+        (*nops, BY_NAME["LOAD"].encode(1, 3), BY_NAME["SHL"].encode(1, 0), *nops, BY_NAME["HLT"].encode())
+    )
     case = Case("big", Image(code), registers=(1, 2, 3), floats=(1.5,))
     found = check(case, Plan((Step("planted", 10),) * 9), engines)
     assert found is not None
@@ -151,7 +149,7 @@ def test_a_mismatch_is_made_small() -> None:
 
 
 def test_stepwise_is_exact() -> None:
-    """Protects the comparison where no native engine is: turns of one instruction keep the meter of a whole one."""
+    """Protects the comparison where no native engine is: turns of one instruction keep the meter of a long one."""
     vm = make(0).machine(Program(Image(NOP * 3 + BY_NAME["HLT"].encode())))
     assert stepwise(vm, 2) == (Stop.BUDGET, 0)
     assert stepwise(vm, 0) == (Stop.BUDGET, 0)
@@ -159,10 +157,9 @@ def test_stepwise_is_exact() -> None:
 
 
 def test_the_fuzzer_runs_and_reports() -> None:
-    """Protects the long run: it counts what it tried, and fails where the process that it watches dies or hangs."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz", "--count", "10", "--engines", "stepwise"], capture_output=True, text=True
-    )
+    """Protects the long run: it comes to its end and counts what it tried."""
+    command = [sys.executable, "-m", "tests.fuzz", "--count", "10", "--engines", "stepwise"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "10 programs" in ran.stdout
     assert "0 mismatches" in ran.stdout

@@ -1,7 +1,8 @@
 """One program on two machines: the reference engine's, and one that other engines advance.
 
-A :class:`Plan` says how the second machine's run is cut into turns, and which engine gets each. In lockstep the first
-machine has the same turns and everything is compared after each; otherwise it has one turn and the ends are compared.
+A :class:`Plan` says how the second machine's run is cut into turns, and which engine gets each. In lockstep the
+first machine has the same turns and everything is compared after each; otherwise it has one turn and the ends are
+compared.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Mismatch(NamedTuple):
 
 
 def stepwise(vm: VM, budget: int) -> Turn:
-    """The reference engine with a turn for every instruction: something to compare with where there is no other."""
+    """The reference engine with a turn for every instruction: what is compared where there is no other."""
     for left in range(budget, 0, -1):
         turn = reference(vm, 1)
         if turn.stop is not Stop.BUDGET:
@@ -167,7 +168,9 @@ def read_all(vm: VM) -> str:
     return "".join(parts)
 
 
-def check(case: Case, plan: Plan, engines: Mapping[str, Engine], program: Program | None = None) -> Mismatch | None:
+def check(
+    case: Case, plan: Plan, engines: Mapping[str, Engine], program: Program | None = None
+) -> Mismatch | None:
     """Run a case by a plan.
 
     Args:
@@ -195,9 +198,7 @@ def _steps(case: Case, plan: Plan, subject: VM) -> Iterator[Step]:
         yield Step(last, left)
 
 
-def _lockstep(
-    case: Case, plan: Plan, engines: Mapping[str, Engine], model: VM, subject: VM
-) -> Mismatch | None:
+def _lockstep(case: Case, plan: Plan, engines: Mapping[str, Engine], model: VM, subject: VM) -> Mismatch | None:
     extra = waits = 0
     for number, step in enumerate(_steps(case, plan, subject)):
         want = _turn(reference, model, step.budget)

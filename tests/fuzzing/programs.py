@@ -1,8 +1,8 @@
 """Random programs: a number gives a program, the same one every time.
 
 Programs are structured, because what engines get wrong hides in loops, calls and the turns that end inside them.
-Single instructions are made from the operand kinds of the table alone, so an instruction that is added to the table
-is tried without a change here. How often a program does what faults is drawn once a program: calm ones run long,
+Single instructions are made from the operand kinds of the table alone, so one that is added to the table is tried
+without a change here. How often a program does what faults is drawn once a program: calm ones run long,
 wild ones end at every fault there is.
 """
 
@@ -31,9 +31,9 @@ INTEGERS = (
 """Where integer instructions change their ways."""
 
 FLOATS = (
-    0.0, -0.0, 1.0, -1.0, 0.1, 1.5, -3.25, 100.0, EPSILON, -EPSILON, 1 + EPSILON, 5e-324, -5e-324, 2.2250738585072014e-308,
-    1e-300, 1e300, 1.7976931348623157e308, math.inf, -math.inf, math.nan, 2.0**31, 2.0**31 - 1, 2.0**31 - 0.5,
-    -(2.0**31), -(2.0**31) - 1, 4294967295.0,
+    0.0, -0.0, 1.0, -1.0, 0.1, 1.5, -3.25, 100.0, EPSILON, -EPSILON, 1 + EPSILON, 5e-324, -5e-324,
+    2.2250738585072014e-308, 1e-300, 1e300, 1.7976931348623157e308, math.inf, -math.inf, math.nan,
+    2.0**31, 2.0**31 - 1, 2.0**31 - 0.5,    -(2.0**31), -(2.0**31) - 1, 4294967295.0,
 )  # fmt: skip
 """Where float instructions change theirs; 5e-324 is the smallest there is."""
 
@@ -85,15 +85,19 @@ class Case(NamedTuple):
 
 
 def make(number: int) -> Case:
-    """The program of a number. Most are structured; every fifth is something worse."""
+    """The program of a number. Most are structured; a third is something worse."""
     chance = random.Random(f"program {number}")
     kind = number % 20
     if kind == 19:
         image = _file(chance)
     elif kind == 18:
-        image = Image(chance.randbytes(WORD * chance.randrange(40)), chance.randbytes(chance.choice((0, 3, 50))), 1)
+        image = Image(
+            chance.randbytes(WORD * chance.randrange(40)), chance.randbytes(chance.choice((0, 3, 50))), 1
+        )
     elif kind >= 16:
         image = Author(chance).soup()
+    elif kind >= 13:
+        image = Author(chance).calm_until_the_end()
     else:
         image = Author(chance).program()
     limits = Limits(
@@ -145,7 +149,7 @@ class Author:
         self.words: list[tuple[Instruction, tuple[int | Late, ...]] | bytes] = []
         self.places: list[Place] = []
         self.functions: list[Place] = []
-        self.risk = chance.choice((0.0, 0.0, 0.02, 0.1, 0.4))
+        self.risk = chance.choice((0.0, 0.02, 0.1, 0.2, 0.4))
         self.heap = HEAP_START  # bytes, as far as one can tell without running it
         self.read_only = self._read_only()
         self.base = HEADER + len(self.read_only)
@@ -213,7 +217,9 @@ class Author:
         if kind.width == 3:
             return chance.choice((0, 1, 2, 5, 30, 300, 0x10000, kind.high))
         edges = [0, 1, 2, 15, 16, 17, 31, 32, 33, kind.low, kind.high, kind.high - 1]
-        return chance.choice([edge for edge in edges if kind.low <= edge <= kind.high] + [chance.randint(*kind[2:4])])
+        return chance.choice(
+            [edge for edge in edges if kind.low <= edge <= kind.high] + [chance.randint(*kind[2:4])]
+        )
 
     def target(self) -> int | Late:
         """A code address, good or bad."""
@@ -238,7 +244,9 @@ class Author:
     def heap_address(self) -> int:
         """A heap address, good or bad."""
         if self.risky():
-            return self.chance.choice((self.heap - self.chance.randrange(-2, 9), -1, -4, -8, MIN, MAX, MAX - 3))
+            return self.chance.choice(
+                (self.heap - self.chance.randrange(-2, 9), self.heap, -1, -2, -4, -8, MIN, MAX)
+            )
         return self.chance.choice((0, 1, HEAP_START - 8, self.chance.randrange(HEAP_START - 7)))
 
     # Single instructions.
@@ -269,8 +277,11 @@ class Author:
             self.constant(first, self.chance.choice(CODE_POINTS if self.risky() else CODE_POINTS[:5]))
         elif Fault.DIVISION_BY_ZERO in row.faults:
             divisor = values[1]
-            if isinstance(divisor, int) and divisor < REGISTERS and not self.risky():
-                self.constant(divisor, self.chance.choice(INTEGERS[1:]))
+            if isinstance(divisor, int) and divisor < REGISTERS:
+                least = self.chance.random() < 0.1
+                if least:
+                    self.constant(first, MIN)
+                self.constant(divisor, -1 if least else 0 if self.risky() else self.chance.choice(INTEGERS[1:]))
         elif Fault.BAD_JUMP in row.faults:
             self._prepare_jump(row, first)
 
@@ -286,6 +297,22 @@ class Author:
         here.index = len(self.words) + 2  # a late constant takes two words
         self.constant(register, lambda: sign * (goal() - self.address(here) - 2))
 
+    def derail(self, depth: int) -> None:
+        """An instruction that should fault, if it is a branch that is taken."""
+        row = self.chance.choice([row for row in self.rows if row.faults])
+        if "loop_counter" in row.semantics:
+            self.emit("CLOOP", self.chance.choice((0, 1, 2)))
+        elif "equal_flag" in row.semantics:
+            self.emit(self.chance.choice(("EQ", "NEQ")), 0, 0)
+        kept, self.risk = self.risk, 1.0
+        if row.name == "RET" and self.chance.random() < 0.7:
+            inside = Place()
+            self.emit("CALL", lambda: self.address(inside))
+            self._forges(self.mark(inside))
+        else:
+            self.instruction(row)
+        self.risk = kept
+
     def straight(self, most: int) -> None:
         """Some instructions in a row that go on with the next."""
         for _ in range(self.chance.randint(1, most)):
@@ -298,6 +325,9 @@ class Author:
 
     def statement(self, depth: int = 0) -> None:
         """One piece of a program."""
+        if self.risky() and self.chance.random() < 0.3:
+            self.derail(depth)
+            return
         kinds = [self.straight_piece, self.branch, self.indirect, self.call, self.instruction_piece]
         if depth < DEEPEST:
             kinds += [self.counted, self.counted, self.repeated, self.heap_walk, self.shared_head, self.middle]
@@ -470,7 +500,8 @@ class Author:
         if not self.risky() and self.chance.random() < 0.75:
             self.chance.choice((self._calm, self._calm, self._recursive))(place)
         else:
-            self.chance.choice((self._leaves_words, self._below_base, self._forges, self._endless, self._falls_through))(place)
+            wild = (self._leaves_words, self._below_base, self._forges, self._endless, self._falls_through)
+            self.chance.choice(wild)(place)
 
     def _calm(self, place: Place) -> None:
         saved = self.chance.randrange(COMMON)
@@ -522,7 +553,7 @@ class Author:
         self.constant(12, self.chance.choice((0, 1, 2, 3, -1, MAX, MIN, 300)))
         self.emit("PUSH", 11)
         self.emit("PUSH", self.chance.choice((9, 12)))
-        self.emit("RET")
+        self.emit("RET")  # goes to $11; the next one meets a bp that may be anything
 
     def _endless(self, place: Place) -> None:
         self.emit("INC", 27)
@@ -539,13 +570,41 @@ class Author:
         self.constant(28, self.chance.choice((0, 3, 12)))
         for _ in range(self.chance.randint(1, 10)):
             self.statement()
-        self.chance.choice(
-            (lambda: self.emit("HLT"), lambda: self.emit("HLT"), lambda: self.emit("LOAD", 0, 7),
-             lambda: self.emit("CALL", self.base), self.instruction, lambda: self._jump(self.chance.choice(self.places or [Place()])))
-        )()  # fmt: skip
+        self.chance.choice((self._halts, self._halts, self._halts, self._goes_on, self.derail, self._ends))(0)
         for function in self.functions:  # it grows while subroutines call others
             self.function(function)
         return self.image()
+
+    def calm_until_the_end(self) -> Image:
+        """A short program that mostly comes as far as what faults in its end."""
+        self.risk = 0.0
+        for _ in range(self.chance.randrange(3)):
+            self.chance.choice((self.straight_piece, self.counted, self.branch))(DEEPEST - 1)
+        for _ in range(3):
+            self.derail(0)
+            if self.chance.random() < 0.3:
+                self.straight(3)
+        self._halts(0)
+        for function in self.functions:
+            self.function(function)
+        return self.image()
+
+    def _halts(self, depth: int) -> None:
+        if self.version and self.chance.random() < 0.3:
+            self.emit("HLTR", self.chance.randrange(COMMON))
+        else:
+            self.emit("HLT")
+
+    def _goes_on(self, depth: int) -> None:
+        """For ever, unless something faults."""
+        if self.chance.random() < 0.5:
+            self.emit("CALL", self.base)
+        else:
+            self._jump(self.chance.choice(self.places or [Place()]))
+
+    def _ends(self, depth: int) -> None:
+        """Into the first subroutine, or behind the last instruction."""
+        self.straight(2)
 
     def soup(self) -> Image:
         """Instructions without structure."""
@@ -558,7 +617,13 @@ class Author:
         chance = self.chance
         if chance.random() < 0.15:
             return b""
-        pieces = [b"text\0", "\u00e9\U0001f600\0".encode(), b"\0", struct.pack("<i", chance.choice(INTEGERS)), ODD_NAN]
+        pieces = [
+            b"text\0",
+            "\u00e9\U0001f600\0".encode(),
+            b"\0",
+            struct.pack("<i", chance.choice(INTEGERS)),
+            ODD_NAN,
+        ]
         if self.risk:
             pieces += [b"\xff\0", b"\xed\xa0\x80\0", b"\xc3\0"]
         pieces += [struct.pack("<d", value) for value in chance.sample(FLOATS, 6)]

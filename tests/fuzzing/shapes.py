@@ -8,7 +8,7 @@ from iridium.assembler import assemble
 from iridium.image import HEADER, Image
 from iridium.vm import Limits
 from tests.fuzzing.compare import Plan, Step
-from tests.fuzzing.programs import FLOATS, INTEGERS, MAX, MIN, Case
+from tests.fuzzing.programs import FLOATS, INTEGERS, MAX, MIN, ODD_NAN, Case
 
 SMALL = Limits(stack=64, heap=256, output=8)
 
@@ -80,7 +80,8 @@ FAULTS = {
     "allocation of nothing, of less": "aloc $1 | aloc $1 | load $1 #192 | aloc $1 | load $2 #252 | loadm $2 $3 | inc $2 | loadm $2 $3",
     "negative allocation": "load $1 #-1 | inc $2 | aloc $1 | inc $2 | hlt",
     "push to the limit": "top: push $1 | inc $1 | eq $0 $0 | djmpe @top",
-    "pop below the bottom": "push $1 | pop $2 | inc $3 | pop $2 | hlt",
+    "pop below the bottom": "inc $1 | push $1 | pop $2 | inc $3 | pop $2 | hlt",
+    "bytes over 127": "load $1 #255 | top: setb $2 $1 | loadb $2 $3 | add $4 $3 $4 | dec $1 | inc $2 | lt $2 $1 | djmpe @top | loadm $0 $5",
     "return without a call": "inc $1 | ret | hlt",
     "bad register in the middle of a block": "inc $1 | inc $2 | .word #0x00200101 | inc $3 | hlt",
     "bad register that is jumped over": "eq $0 $0 | djmpe @over | .word #0x00200101 | over: inc $3 | hlt",
@@ -186,7 +187,10 @@ def _float_comparisons() -> str:
     lines = []
     for a in range(8):
         for b in range(8):
-            lines += [f"{name} ${a} ${b} | djmpn @f{a}_{b}_{name} | inc $9 | f{a}_{b}_{name}: add $9 $9 $9" for name in names]
+            lines += [
+                f"{name} ${a} ${b} | djmpn @f{a}_{b}_{name} | inc $9 | f{a}_{b}_{name}: add $9 $9 $9"
+                for name in names
+            ]
     return "|".join(lines)
 
 
@@ -196,7 +200,9 @@ def _float_arithmetic() -> str:
         for b in range(8):
             lines += [f"{name} ${a} ${b} $20 | setmf64 $0 $20 | loadm $0 $1 | load $2 #4 | loadm $2 $2 | mul $3 $4 $3 | xor $3 $1 $3 | add $3 $2 $3"
                       for name in ("addf64", "subf64", "mulf64", "divf64")]  # fmt: skip
-        lines.append(f"sqrtf64 ${a} $20 | movf64 $20 $21 | ftoi $21 $1 | itof $1 $22 | ftoi ${a} $2 | mul $3 $4 $3 | xor $3 $2 $3 | itof $2 $23")
+        lines.append(
+            f"sqrtf64 ${a} $20 | movf64 ${a} $21 | setmf64 $0 $21 | load $2 #4 | loadm $2 $1 | xor $3 $1 $3 | ftoi $20 $1 | xor $3 $1 $3 | itof $1 $22 | ftoi ${a} $2 | mul $3 $4 $3 | xor $3 $2 $3 | itof $2 $23"
+        )
     return "load $4 #31 |" + "|".join(lines)
 
 
@@ -216,7 +222,9 @@ def cases() -> dict[str, Case]:
     """All of them, by name."""
     found: dict[str, Case] = {}
 
-    def add(name: str, image: Image, limits: Limits = SMALL, total: int = 400, **state: tuple[int | float, ...]) -> None:
+    def add(
+        name: str, image: Image, limits: Limits = SMALL, total: int = 400, **state: tuple[int | float, ...]
+    ) -> None:
         found[name] = Case(name, image, limits, total=total, **state)
 
     for group in (LOOPS, FAULTS, CALLS, JUMPS):
@@ -236,13 +244,24 @@ def cases() -> dict[str, Case]:
     body = f"load $3 #3 | top: {_repeat('inc $1', 1022)} | inc $2 | lt $2 $3 | djmpe @top | hlt"
     add("loop of 1025", _source(body), total=4000)
     add("fault after 1025", _source(f"{_repeat('addi $1 #3', 1025)} | div $1 $0 $2 | hlt"), total=3000)
+    odd = ODD_NAN.hex(" ").replace(" ", " #0x")
+    nan = "top: loadcf64 $1 #0 | setmf64 $0 $1 | movf64 $1 $2 | addf64 $1 $1 $3 | load $2 #4 | loadm $0 $1 | loadm $2 $2 | setmf64 $0 $3 | hlt"
+    add("a NaN with other bits", _source(nan, f"odd: .byte #0x{odd}"))
     deep = "load $1 #{} | call @f | hlt | f: inc $2 | dec $1 | gt $1 $0 | djmpn @out | call @f | inc $3 | out: ret"
     for depth in (1000, 1023, 1024, 1025, 3000):
         add(f"{depth} calls deep", _source(deep.format(depth)), Limits(stack=10_000), total=40_000)
-    add("stack of the usual limit", _source("top: push $1 | push $2 | inc $1 | eq $0 $0 | djmpe @top"), Limits(), 1_500_000)
+    add(
+        "stack of the usual limit",
+        _source("top: push $1 | push $2 | inc $1 | eq $0 $0 | djmpe @top"),
+        Limits(),
+        1_500_000,
+    )
     add("calls to the usual limit", _source("f: call @f"), Limits(), 600_000)
     add("no code", Image(b"", version=1))
-    add("branch to the next 64 KiB", Image(_source("eq $0 $0").code + bytes((20, 0, HEADER, 1)) + bytes(4), version=1))
+    add(
+        "branch to the next 64 KiB",
+        Image(_source("eq $0 $0").code + bytes((20, 0, HEADER, 1)) + bytes(4), version=1),
+    )
     add("version 0 knows no MOV", Image(_source("inc $1 | mov $1 $2 | hlt").code, version=0))
     wide = Image(_source(f"inc $1 | call #{HEADER} | hlt").code, version=0)
     add("calls for ever in version 0", wide)
