@@ -3,9 +3,9 @@
     python -m tests.memory
     python -m tests.memory --engines compiled --programs 2000
 
-Each is measured in a process of its own. An engine that interprets must be level after the first thousand programs,
-and every engine after the first thousand runs of one. An engine that compiles may keep :data:`COMPILED` for each
-distinct program compiled and dropped.
+Each is measured in a process of its own. An engine that interprets must be level after the first thousand
+programs, and every engine after the first thousand runs of one. An engine that compiles may keep :data:`COMPILED`
+for each distinct program compiled and dropped.
 """
 
 from __future__ import annotations

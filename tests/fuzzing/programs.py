@@ -8,6 +8,7 @@ wild ones end at every fault there is.
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import struct
@@ -85,7 +86,7 @@ class Case(NamedTuple):
 
 
 def make(number: int) -> Case:
-    """The program of a number. Most are structured; a third is something worse."""
+    """The program of a number. Half are structured; the others look for what those seldom meet."""
     chance = random.Random(f"program {number}")
     kind = number % 20
     if kind == 19:
@@ -98,6 +99,8 @@ def make(number: int) -> Case:
         image = Author(chance).soup()
     elif kind >= 13:
         image = Author(chance).calm_until_the_end()
+    elif kind >= 9:
+        image = Author(chance).all_sorts()
     else:
         image = Author(chance).program()
     limits = Limits(
@@ -105,6 +108,8 @@ def make(number: int) -> Case:
         heap=chance.choice((HEAP_START, HEAP_START + 3, 200, 4096, 65536)),
         output=chance.choice((0, 1, 2, 7, 64, 64, 4096, 4096)),
     )
+    if 9 <= kind < 13:
+        limits = Limits(300, 65536, 4096)
     registers = tuple(
         chance.choice(INTEGERS) if chance.random() < 0.8 else chance.randint(MIN, MAX) for _ in range(COMMON)
     )
@@ -149,6 +154,7 @@ class Author:
         self.words: list[tuple[Instruction, tuple[int | Late, ...]] | bytes] = []
         self.places: list[Place] = []
         self.functions: list[Place] = []
+        self.numbers: list[int] = []  # read-only offsets of floats
         self.risk = chance.choice((0.0, 0.02, 0.1, 0.2, 0.4))
         self.heap = HEAP_START  # bytes, as far as one can tell without running it
         self.read_only = self._read_only()
@@ -241,13 +247,14 @@ class Author:
             return self.chance.choice((0, size, size + 1, max(0, size - 3), max(0, size - 7), 0xFFFF)) & 0xFFFF
         return min(0xFFFF, self.chance.choice((0, size - 8, self.chance.randrange(0, size - 7))))
 
-    def heap_address(self) -> int:
-        """A heap address, good or bad."""
+    def heap_address(self, row: Instruction) -> int:
+        """A heap address, good or bad, for an instruction that reads or writes there."""
+        size = 8 if any(kind.register == "f64" for kind in row.operands) else 1 if row.name.endswith("B") else 4
         if self.risky():
             return self.chance.choice(
                 (self.heap - self.chance.randrange(-2, 9), self.heap, -1, -2, -4, -8, MIN, MAX)
             )
-        return self.chance.choice((0, 1, HEAP_START - 8, self.chance.randrange(HEAP_START - 7)))
+        return self.chance.choice((0, 1, HEAP_START - size, self.chance.randrange(HEAP_START - 7)))
 
     # Single instructions.
 
@@ -259,14 +266,19 @@ class Author:
             return
         values = [self.operand(kind) for kind in row.operands]
         first = values[0] if row.operands and row.operands[0].register == "i32" else None
-        if isinstance(first, int) and first < REGISTERS and row.operands[0].reads and self.chance.random() < 0.85:
+        if (
+            isinstance(first, int)
+            and first < REGISTERS
+            and row.operands[0].reads
+            and (not self.risk or self.chance.random() < 0.85)
+        ):
             self._prepare(row, first, values)
         self.emit(row.name, *values)
 
     def _prepare(self, row: Instruction, first: int, values: list[int | Late]) -> None:
         """Give the registers of an instruction values that it was made for."""
         if Fault.HEAP_BOUNDS in row.faults:
-            self.constant(first, self.heap_address())
+            self.constant(first, self.heap_address(row))
         elif Fault.READ_ONLY_BOUNDS in row.faults:
             self.constant(first, self.offset())
         elif Fault.BAD_ALLOCATION in row.faults:
@@ -303,7 +315,7 @@ class Author:
         if "loop_counter" in row.semantics:
             self.emit("CLOOP", self.chance.choice((0, 1, 2)))
         elif "equal_flag" in row.semantics:
-            self.emit(self.chance.choice(("EQ", "NEQ")), 0, 0)
+            self.emit(self.chance.choice(("EQ", "NEQ", "NEQ")), 0, 0)
         kept, self.risk = self.risk, 1.0
         if row.name == "RET" and self.chance.random() < 0.7:
             inside = Place()
@@ -575,6 +587,24 @@ class Author:
             self.function(function)
         return self.image()
 
+    def all_sorts(self) -> Image:
+        """One instruction after another, each once, on the values that matter; nothing leaves, little faults."""
+        self.risk = 0.0
+        rows = [row for row in self.rows if not row.leaves and row.name != "PRTS"]
+        if len(self.read_only) < 8:
+            rows = [row for row in rows if Fault.READ_ONLY_BOUNDS not in row.faults]
+        for _ in range(10):  # words for POP
+            self.emit("PUSH", self.chance.randrange(COMMON))
+        for _ in range(self.chance.randrange(20, 150)):
+            drawn = self.chance.random()
+            if drawn < 0.15:
+                self.constant(self.chance.randrange(COMMON), self.chance.choice(INTEGERS))
+            elif drawn < 0.3 and self.version and self.numbers:
+                self.emit("LOADCF64", self.chance.randrange(COMMON), self.chance.choice(self.numbers))
+            self.instruction(self.chance.choice(rows))
+        self._halts(0)
+        return self.image()
+
     def calm_until_the_end(self) -> Image:
         """A short program that mostly comes as far as what faults in its end."""
         self.risk = 0.0
@@ -626,8 +656,13 @@ class Author:
         ]
         if self.risk:
             pieces += [b"\xff\0", b"\xed\xa0\x80\0", b"\xc3\0"]
-        pieces += [struct.pack("<d", value) for value in chance.sample(FLOATS, 6)]
+        numbers = [struct.pack("<d", value) for value in chance.sample(FLOATS, 6)]
+        pieces += numbers
         chance.shuffle(pieces)
         if chance.random() < 0.01:
             pieces.insert(0, b"x" * (LONGEST_STRING + chance.choice((-1, 0, 1))) + b"\0")
+        ends = list(itertools.accumulate(map(len, pieces)))
+        self.numbers = [
+            end - 8 for end, piece in zip(ends, pieces, strict=True) if piece in numbers and end < 0xFFFF
+        ]
         return b"".join(pieces) + (b"end" if self.risk else b"end\0")
