@@ -101,6 +101,8 @@ def make(number: int) -> Case:
         image = Author(chance).calm_until_the_end()
     elif kind >= 9:
         image = Author(chance).all_sorts()
+    elif kind >= 7:
+        image = Author(chance).subroutines()
     else:
         image = Author(chance).program()
     limits = Limits(
@@ -252,7 +254,18 @@ class Author:
         size = 8 if any(kind.register == "f64" for kind in row.operands) else 1 if row.name.endswith("B") else 4
         if self.risky():
             return self.chance.choice(
-                (self.heap - self.chance.randrange(-2, 9), self.heap, -1, -2, -4, -8, MIN, MAX)
+                (
+                    self.heap - self.chance.randrange(-2, 9),
+                    self.heap,
+                    self.heap + 1 - size,
+                    self.heap + 1 - size,
+                    -1,
+                    -2,
+                    -4,
+                    -8,
+                    MIN,
+                    MAX,
+                )
             )
         return self.chance.choice((0, 1, HEAP_START - size, self.chance.randrange(HEAP_START - 7)))
 
@@ -603,6 +616,27 @@ class Author:
                 self.emit("LOADCF64", self.chance.randrange(COMMON), self.chance.choice(self.numbers))
             self.instruction(self.chance.choice(rows))
         self._halts(0)
+        return self.image()
+
+    def subroutines(self) -> Image:
+        """Calls of a few subroutines, half of which keep no discipline, and little else."""
+        self.risk = self.chance.choice((0.0, 0.05))
+        for _ in range(self.chance.randint(2, 6)):
+            if self.chance.random() < 0.5:
+                self.emit("PUSH", self.chance.randrange(COMMON))
+            self.call(0)
+        self._halts(0)
+        bodies = (
+            self._calm,
+            self._recursive,
+            self._falls_through,
+            self._leaves_words,
+            self._below_base,
+            self._forges,
+        )
+        for function in self.functions:
+            self.mark(function)
+            self.chance.choice(bodies)(function)
         return self.image()
 
     def calm_until_the_end(self) -> Image:
