@@ -36,7 +36,7 @@ from tests.fuzzing.compare import Step as TurnOf
 from tests.fuzzing.programs import make
 from tests.fuzzing.shapes import LONG, cases, cuts
 
-PROGRAMS = 600
+PROGRAMS = 2000
 """Random programs that are tried against each mistake: a few seconds of them."""
 
 Meaning: TypeAlias = Callable[..., Step]
