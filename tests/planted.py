@@ -545,7 +545,7 @@ def _native_in_here(mistake: str, programs: int) -> int:
     from importlib import import_module
 
     LOWERINGS[mistake](import_module("iridium.vm.native.lowering").LOWERINGS)
-    missed = False
+    missed, tried = False, 0
     for name in NATIVE:
         if name not in ENGINES:
             continue
@@ -553,9 +553,12 @@ def _native_in_here(mistake: str, programs: int) -> int:
             engine = find_engine(name)
         except OptionError:
             continue
+        tried += 1
         verdict = look_for(name, engine, programs)
         missed |= not _tell(f"{mistake} ({name})", verdict)
-    return int(missed)
+    if not tried:
+        print(f"{mistake:36s} no native engine runs here")
+    return int(missed or not tried)
 
 
 def _tell(mistake: str, verdict: Verdict) -> bool:
@@ -567,8 +570,7 @@ def _tell(mistake: str, verdict: Verdict) -> bool:
 def _native(programs: int) -> int:
     """Plant each mistake in the lowerings in a process with an empty cache, so that no good object hides it."""
     if importlib.util.find_spec("iridium.vm.native") is None:
-        print("there are no native engines here")
-        return 0
+        sys.exit("there are no native engines here: nothing was planted")
     missed = 0
     for mistake in LOWERINGS:
         with tempfile.TemporaryDirectory() as cache:
