@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import iridium.cli.cluster as cluster_module
-from iridium.cli import iridium
+from iridium.cli.group import iridium
 from iridium.cluster.refusals import REMEDIES
 from iridium.repl import client
 

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from iridium.assembler import assemble
-from iridium.cli import iridium
+from iridium.cli.group import iridium
 from iridium.cluster import messages
 from iridium.cluster.refusals import REMEDIES
 from iridium.options import OPTIONS
