@@ -21,10 +21,10 @@ from click.testing import CliRunner, Result
 
 import iridium.cli.running as running_module
 from iridium import __version__
-from iridium.cli import COMMANDS, Entry, plain_run
 from iridium.cli.group import iridium
 from iridium.cli.report import Transcript, register_listing
 from iridium.cli.running import TURN, execute
+from iridium.cli.start import COMMANDS, Entry, plain_run
 from iridium.cli.status import of_stop_code
 from iridium.image import Image, parse
 from iridium.isa import INSTRUCTIONS
@@ -764,6 +764,31 @@ def test_process_shows_output_at_once_and_ends_with_ctrl_c() -> None:
     assert process.stdout.read(1) == b"0"
     process.send_signal(signal.SIGINT)
     assert finish(process) == (130, b"")
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("module", ["iridium.cli.start", "contextlib", "iridium.cli.running", "iridium.vm"])
+def test_process_ends_with_ctrl_c_while_it_starts(module: str) -> None:
+    """Protects Ctrl-C at the very first: whatever is being imported, there is no traceback."""
+    code = f"""
+import sys
+from iridium.cli import main
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            raise KeyboardInterrupt
+sys.modules.pop({module!r}, None)
+sys.meta_path.insert(0, Interrupt())
+main()
+"""
+    write("p.iasm", HELLO)
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {ROOT!r})\n{code}", "run", "p.iasm"],
+        capture_output=True,
+        env=environment(),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
 @pytest.mark.processes

@@ -1,7 +1,7 @@
 """The ``iridium`` command for click: how a command of the table is found and run.
 
 A command's module is imported when that command is used, so that none waits for what only others need. The
-commands themselves stand in the modules that :data:`iridium.cli.COMMANDS` names.
+commands themselves stand in the modules that :data:`iridium.cli.start.COMMANDS` names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from iridium import __version__
-from iridium.cli import COMMANDS
+from iridium.cli.start import COMMANDS
 from iridium.cli.status import NO_INPUT, say
 from iridium.cli.streams import ending, printable
 
