@@ -15,9 +15,8 @@ The rest of the first 64 bytes is zero. In version 0 the code is all that follow
 from __future__ import annotations
 
 import functools
-import hashlib
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from iridium.errors import ImageError
 from iridium.isa import BY_OPCODE, ORIGINAL_OPCODES, WORD
@@ -40,8 +39,7 @@ _CODE_LENGTH = 8
 _READ_ONLY_LENGTH = 64
 
 
-@dataclass(frozen=True, slots=True)
-class LineTable:
+class LineTable(NamedTuple):
     """Where each instruction came from.
 
     Attributes:
@@ -80,8 +78,7 @@ class LineTable:
         return cls(name, struct.unpack_from(f"<{instructions}I", data, name_end))
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """A program ready to run.
 
     Attributes:
@@ -109,7 +106,13 @@ class Image:
         return self.lines.lines[index] or None
 
     def to_bytes(self) -> bytes:
-        """The file."""
+        """The file.
+
+        Raises:
+            ValueError: it is of version 0, which has no line table, and has one.
+        """
+        if self.lines is not None and not self.version:
+            raise ValueError("a version 0 image has no line table")
         header = bytearray(HEADER)
         header[:4] = MAGIC
         header[4] = self.version
@@ -119,12 +122,10 @@ class Image:
         table = self.lines.to_bytes() if self.lines else b""
         return b"".join((header, self.read_only, self.code, table))
 
-    def __post_init__(self) -> None:
-        if self.lines is not None and not self.version:
-            raise ValueError("a version 0 image has no line table")
-
     def content_hash(self) -> str:
         """SHA-256 of the file, in hex: what names an image between nodes and in caches."""
+        import hashlib  # an image that only runs needs none, and it takes 4 ms
+
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
 

@@ -81,8 +81,8 @@ class Node:
         self.logical_cores = config.threads
         self._data = DataDirectory(config.data_root_dir / directory_name(config.node_alias))
         try:
-            state = self._data.load_node()
             self._known = self._data.load_peers()
+            state = self._data.load_node()  # last, because it writes: a start that is refused changes nothing
             self.programs_dir = config.programs_dir or self._data.path / "programs"
             if config.programs_dir is None:
                 self._make_programs_dir()

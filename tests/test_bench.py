@@ -26,7 +26,7 @@ from iridium.bench.run import NAMES, bench
 from iridium.bench.system import BenchError, Sample, System
 from iridium.bench.table import duration, left_out, plain, pretty, short, tables
 from iridium.bench.workload import WORKLOADS, Pace, Workload, with_parameters
-from iridium.cli import iridium
+from iridium.cli.group import iridium
 from iridium.errors import OptionError
 from iridium.isa import WORD
 from iridium.vm import VM, Program, Stop

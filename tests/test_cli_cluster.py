@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import iridium.cli.cluster as cluster_module
-from iridium.cli import iridium
+from iridium.cli.group import iridium
 from iridium.cluster.refusals import REMEDIES
 from iridium.repl import client
 
@@ -234,7 +234,7 @@ def test_something_silent_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        fails(call("members", "--node", address), f"{address} does not answer in time")
+        fails(call("members", "--node", address), f"{address} says nothing")
 
 
 @pytest.mark.parametrize(

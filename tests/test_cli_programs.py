@@ -19,11 +19,12 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-import iridium.cli.programs as programs_module
+import iridium.cli.running as running_module
 from iridium import __version__
-from iridium.cli import COMMANDS, Entry, iridium
-from iridium.cli.programs import TURN, execute
+from iridium.cli.group import iridium
 from iridium.cli.report import Transcript, register_listing
+from iridium.cli.running import TURN, execute
+from iridium.cli.start import COMMANDS, Entry, plain_run
 from iridium.cli.status import of_stop_code
 from iridium.image import Image, parse
 from iridium.isa import INSTRUCTIONS
@@ -233,7 +234,7 @@ def test_a_program_that_ends_within_its_limit() -> None:
 def test_timeout_is_judged_by_the_monotonic_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects --timeout: the first turn that ends after its time is the last, whatever the date does."""
     now = iter(range(100))
-    monkeypatch.setattr(programs_module, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    monkeypatch.setattr(running_module, "time", SimpleNamespace(monotonic=lambda: next(now)))
     write("p.ir", image(LOOPS_FOR_EVER))
     result = call("run", "p.ir", "--timeout", "2.5")
     assert (result.exit_code, result.stdout) == (75, "")
@@ -304,7 +305,7 @@ def test_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(programs_module, "execute", interrupted)
+    monkeypatch.setattr(running_module, "execute", interrupted)
     result = call("run", write("hello.iasm", HELLO))
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "")
 
@@ -628,6 +629,33 @@ def test_no_arguments_is_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "what help says" in call("--help").stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "program"),
+    [
+        (["run", "p.iasm"], "p.iasm"),
+        (["run", "missing"], "missing"),
+        (["run", "-"], "-"),
+        (["run", "run"], "run"),
+        (["p.iasm"], "p.iasm"),
+        (["run", "-x"], None),
+        (["run", "--help"], None),
+        (["run", "p.iasm", "--json"], None),
+        (["p.iasm", "--json"], None),
+        (["p.iasm", "p.iasm"], None),
+        (["missing"], None),
+        (["members"], None),
+        (["--version"], None),
+        (["run"], None),
+        ([], None),
+    ],
+)
+def test_a_plain_run(arguments: list[str], program: str | None) -> None:
+    """Protects the short way of a run: it takes what click would run the same, and leaves all else to click."""
+    write("p.iasm", HELLO)
+    write("members", HELLO)
+    assert plain_run(arguments) == program
+
+
 def test_version() -> None:
     """Protects --version."""
     assert call("--version").stdout == f"iridium {__version__}\n"
@@ -646,7 +674,10 @@ def test_help_of_the_commands() -> None:
 
 # Real processes.
 
-SLOW = ("twisted", "llvmlite", "rich", "json", "msgspec", "asyncio", "difflib")
+SLOW = (
+    "twisted", "llvmlite", "click", "rich", "json", "msgspec", "asyncio",
+    "difflib", "inspect", "dataclasses", "hashlib",
+)  # fmt: skip
 """What a plain run never needs."""
 
 ROOT = str(Path(__file__).parents[1])
@@ -733,6 +764,31 @@ def test_process_shows_output_at_once_and_ends_with_ctrl_c() -> None:
     assert process.stdout.read(1) == b"0"
     process.send_signal(signal.SIGINT)
     assert finish(process) == (130, b"")
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("module", ["iridium.cli.start", "contextlib", "iridium.cli.running", "iridium.vm"])
+def test_process_ends_with_ctrl_c_while_it_starts(module: str) -> None:
+    """Protects Ctrl-C at the very first: whatever is being imported, there is no traceback."""
+    code = f"""
+import sys
+from iridium.cli import main
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            raise KeyboardInterrupt
+sys.modules.pop({module!r}, None)
+sys.meta_path.insert(0, Interrupt())
+main()
+"""
+    write("p.iasm", HELLO)
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {ROOT!r})\n{code}", "run", "p.iasm"],
+        capture_output=True,
+        env=environment(),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
 @pytest.mark.processes

@@ -6,6 +6,8 @@ import pytest
 
 from iridium.cluster import messages as m
 from iridium.cluster.link import Link, Role
+from iridium.cluster.liveness import ASK_EVERY, DEATH, SUSPICION, TICK
+from iridium.cluster.peer import Peer
 from iridium.cluster.refusals import FINAL, REMEDIES, RefusedError, UnreachableError
 from iridium.errors import CommandError
 from iridium.testing import JoinResult, Network, SimulatedNode
@@ -340,6 +342,37 @@ def test_a_frozen_node_is_suspected_then_down_then_up() -> None:
     network.thaw(nodes[3])
     assert network.run_until(lambda: all(n.states()["n3"] == "up" for n in others) and is_whole(nodes), 2.0)
     assert not kinds(nodes[3], "node-down")
+
+
+def test_a_member_just_told_of_is_not_asked_about() -> None:
+    """Whom a node has only heard of is dialled, not doubted; one that never answers is asked about later on.
+
+    Else all members of a mesh that forms would ask all others about each other.
+    """
+    network = Network(31)
+    a, b, silent = mesh(network, 3)
+    newcomer = network.node("new")
+    network.block(newcomer, silent)
+    network.block(silent, newcomer)
+    asked: list[float] = []
+    digest = a.machine.liveness.digest
+
+    def watch(peer: Peer, link: Link, message: m.Digest) -> None:
+        if peer.id == newcomer.me.id and silent.me.id in message.asks:
+            asked.append(network.now)
+        digest(peer, link, message)
+
+    a.machine.liveness.digest = watch  # type: ignore[method-assign]
+    began = network.now
+    network.join(newcomer, a)
+    network.run(SUSPICION - TICK)
+    assert newcomer.linked() == ["n0", "n1"]
+    assert not asked
+    network.run(DEATH)
+    assert asked
+    assert asked[0] < began + SUSPICION + ASK_EVERY + 3 * TICK
+    assert newcomer.states()["n2"] == "up"  # the others hear from it
+    assert b.states()["n2"] == "up"
 
 
 def test_leaving_and_joining_again() -> None:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from iridium.assembler import assemble
 from iridium.bench.run import NAMES
-from iridium.cli import iridium
+from iridium.cli.group import iridium
 from iridium.cluster import messages
 from iridium.cluster.refusals import REMEDIES
 from iridium.options import OPTIONS

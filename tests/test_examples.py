@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from iridium.cli import iridium
+from iridium.cli.group import iridium
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

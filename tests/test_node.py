@@ -185,13 +185,16 @@ async def test_one_node_a_directory(nodes: Nodes) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_start_that_fails_lets_go_of_the_directory(nodes: Nodes) -> None:
-    """After a corrupt file is moved away the node starts: the failed try kept no lock and changed nothing."""
+    """After a corrupt file is moved away the node starts: the failed try kept no lock and changed no file."""
     directory = nodes.root / "alpha"
     directory.mkdir()
     (directory / PEERS_FILE).write_text("{")
+    identity = f'{{"id":"{ID}","incarnation":7}}'
+    (directory / NODE_FILE).write_text(identity)
     with pytest.raises(DataDirectoryError, match=PEERS_FILE):
         nodes.start("alpha")
     assert (directory / PEERS_FILE).read_text() == "{"
+    assert (directory / NODE_FILE).read_text() == identity
     (directory / PEERS_FILE).unlink()
     assert states(nodes.start("alpha")) == {"alpha": "up"}
 

@@ -237,7 +237,7 @@ def stranger() -> Iterator[Callable[[bytes, bool], int]]:
     [
         (b"SSH-2.0-OpenSSH_9.2\r\n", False, "no Iridium shell: it says 'SSH-2.0-OpenSSH_9.2'"),
         (b"\x1b[2J\r\n", False, r"it says '\.\[2J'"),
-        (b"", False, "does not answer in time"),
+        (b"", False, "says nothing: a cluster port"),
         (b"", True, "closed the connection"),
         (b"Welcome to Iridium! Let's be productive!\r\n>>> ", True, "closed the connection"),
         (b"Welcome to Iridium! Let's be productive!\r\n>>> ", False, "does not answer in time"),

@@ -233,7 +233,9 @@ def test_no_module_installs_a_reactor() -> None:
     assert "twisted.internet.reactor" not in loaded
 
 
-@pytest.mark.parametrize("module", ["iridium.cli", "iridium.cli.programs", "iridium.cli.cluster"])
+@pytest.mark.parametrize(
+    "module", ["iridium.cli", "iridium.cli.running", "iridium.cli.programs", "iridium.cli.cluster"]
+)
 def test_commands_that_need_no_twisted_do_not_load_it(module: str) -> None:
     """`iridium run` and the commands that ask a running node start quickly: Twisted alone would double that."""
     loaded = loaded_by(f"import {module}")

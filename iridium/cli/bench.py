@@ -7,7 +7,7 @@ import sys
 import click
 
 from iridium.bench.run import NAMES, bench
-from iridium.cli.status import PROGRAM_FAULT, Failure
+from iridium.cli.status import PROGRAM_FAULT, ExitError
 from iridium.cli.streams import Output, write_file
 
 
@@ -70,6 +70,6 @@ def bench_command(
     ours = {system.name for system in report.systems if system.ours}
     for entry in report.skipped:
         if entry.workload is not None and entry.name in ours:
-            raise Failure(
+            raise ExitError(
                 f"iridium: engine {entry.name} failed in {entry.workload}: {entry.reason}", PROGRAM_FAULT
             )

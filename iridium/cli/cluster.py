@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from iridium.cli.status import Failure
+from iridium.cli.status import ExitError
 from iridium.cli.streams import Output
 from iridium.cluster.rules import join_address, split_address
 from iridium.errors import ClientError, OptionError
@@ -38,20 +38,20 @@ def _ask(node: str, command: str, timeout: float = 30.0) -> dict[str, Any]:
     """What a node's shell answers.
 
     Raises:
-        Failure: there is no such shell, or it answers with an error: the refusal and its remedy.
+        ExitError: there is no such shell, or it answers with an error: the refusal and its remedy.
     """
     try:
         answer = call(*split_address(node), command, timeout=timeout)
     except OptionError as error:
-        raise Failure(f"iridium: --node: {error}", FAILED) from None
+        raise ExitError(f"iridium: --node: {error}", FAILED) from None
     except ClientError as error:
-        raise Failure(f"iridium: {error}", FAILED) from None
+        raise ExitError(f"iridium: {error}", FAILED) from None
     problem = answer.get("error")
     if problem is None:
         return answer
     remedy = problem.get("remedy")
     text = str(problem.get("message") or problem.get("kind"))
-    raise Failure(f"iridium: {text}" + (f"\n{remedy}" if remedy and remedy not in text else ""), FAILED)
+    raise ExitError(f"iridium: {text}" + (f"\n{remedy}" if remedy and remedy not in text else ""), FAILED)
 
 
 def _show_members(answer: dict[str, Any], as_json: bool) -> None:

@@ -1,108 +1,22 @@
-"""Commands about one program: run it, assemble it, list it.
+"""Commands about one program: run it, assemble it, list it; here is what click knows of them.
 
-``docs/tutorial.md`` shows them at work; the exit statuses stand in :mod:`iridium.cli.status`.
+``docs/tutorial.md`` shows them at work; what a run does stands in :mod:`iridium.cli.running`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import click
 
-from iridium.cli.status import DATA_ERROR, LIMIT_REACHED, PROGRAM_FAULT, Failure, of_stop_code
-from iridium.cli.streams import Output, display_name, read_file, write_file, write_stdout
-from iridium.errors import AssemblyError, ImageError
-from iridium.image import Image, is_image, parse
-
-if TYPE_CHECKING:
-    from iridium.vm import VM
-
-TURN = 20_000
-"""Instructions between two looks at the clock and the output: a few milliseconds of the reference engine."""
+from iridium.cli import running
+from iridium.cli.status import DATA_ERROR, ExitError, say
+from iridium.cli.streams import Output, display_name, printable, read_file, write_file, write_stdout
+from iridium.image import is_image, parse
 
 SUFFIX = ".ir"
 """How the file name of an image ends."""
-
-
-@contextlib.contextmanager
-def _mistakes_of(name: str) -> Iterator[None]:
-    """Turn what is wrong with a source or an image into a message and an exit status."""
-    try:
-        yield
-    except AssemblyError as error:
-        raise Failure(str(error), DATA_ERROR) from None  # every diagnostic names the file itself
-    except ImageError as error:
-        raise Failure(f"{name}: {error}", DATA_ERROR) from None
-
-
-def load(data: bytes, name: str, *, line_table: bool) -> Image:
-    """The image in a file, or the one its source makes.
-
-    Args:
-        data: the whole file.
-        name: its name, for people.
-        line_table: whether a source's image tells the line of each instruction.
-
-    Raises:
-        Failure: it is neither.
-    """
-    with _mistakes_of(name):
-        if is_image(data):
-            return parse(data)
-        from iridium.assembler import assemble, decode_source  # an image runs without it
-
-        return assemble(decode_source(data, name), file=name, line_table=line_table)
-
-
-def execute(vm: VM, write: Callable[[str], None], limit: int | None, timeout: float | None) -> str | None:
-    """Run a VM to its end, or as far as it may go.
-
-    Args:
-        vm: the machine.
-        write: takes what the program prints, after every turn.
-        limit: the most instructions, or None.
-        timeout: the most seconds, or None; looked at after every turn.
-
-    Returns:
-        The limit that stopped it, "instructions" or "time"; None if it halted or crashed.
-    """
-    from iridium.vm import Stop
-    from iridium.vm import run as run_turn
-
-    deadline = math.inf if timeout is None else time.monotonic() + timeout
-    while True:
-        budget = TURN if limit is None else min(TURN, limit - vm.record.instructions)
-        stop = run_turn(vm, budget).stop
-        while text := vm.output.take():
-            write(text)
-        if stop in (Stop.HALTED, Stop.FAULT):
-            return None
-        # A program that waits for room in its output has it now.
-        if vm.record.instructions == limit:
-            return "instructions"
-        if time.monotonic() >= deadline:
-            return "time"
-
-
-def _verdict(vm: VM, name: str, reason: str | None) -> tuple[int, str | None]:
-    """The exit status of a program that ended, and what standard error is told."""
-    record = vm.record
-    if reason is not None:
-        option = "--limit" if reason == "instructions" else "--timeout"
-        count = f"{record.instructions} instruction{'' if record.instructions == 1 else 's'}"
-        return LIMIT_REACHED, f"{name}: stopped by {option} after {count}, at pc {record.pc}"
-    crash = vm.crash
-    if crash is None:
-        return of_stop_code(record.stop_code), None
-    lines = vm.program.image.lines
-    # The line is one of the source's, which for an image is another file than the one that runs.
-    where = name if crash.line is None or lines is None else f"{lines.file}:{crash.line}"
-    return PROGRAM_FAULT, f"{where}: fault: {crash.kind.value} at pc {crash.pc}: {crash.message}"
 
 
 def _positive(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
@@ -132,30 +46,7 @@ def run(
     The exit status is the program's stop code; 65 if it is wrong, 66 if it cannot be opened, 70 if it crashes,
     75 if a limit stops it.
     """
-    from iridium.vm import VM, Program
-
-    name = display_name(program)
-    vm = VM(Program(load(read_file(program), name, line_table=True)))
-    output = Output()
-    if as_json:
-        from iridium.cli.report import Transcript, document
-
-        transcript = Transcript()
-        reason = execute(vm, transcript.write, limit, timeout)
-        output.write(document(vm, reason, transcript) + "\n")
-    else:
-        reason = execute(vm, output.write, limit, timeout)
-        if registers:
-            from iridium.cli.report import register_listing
-
-            output.start_line()
-            output.write(register_listing(vm, rich=output.is_terminal))
-    status, message = _verdict(vm, name, reason)
-    if message is not None:
-        if output.is_terminal:
-            output.start_line()
-        raise Failure(message, status)
-    ctx.exit(status)
+    ctx.exit(running.run(program, as_json=as_json, registers=registers, limit=limit, timeout=timeout))
 
 
 def _image_path(source: str, out: str | None) -> str:
@@ -169,7 +60,7 @@ def _image_path(source: str, out: str | None) -> str:
             raise click.UsageError("a source from standard input has no name to derive the image's from: add -o")
         out = os.path.splitext(source)[0] + SUFFIX
     if out != "-" and source != "-" and os.path.exists(out) and os.path.samefile(source, out):
-        raise click.UsageError(f"the image would overwrite its source {click.format_filename(source)}: add -o")
+        raise click.UsageError(f"the image would overwrite its source {printable(source)}: add -o")
     return out
 
 
@@ -186,18 +77,17 @@ def assemble(source: str, *, out: str | None, line_table: bool) -> None:
     out = _image_path(source, out)
     name = display_name(source)
     if is_image(data):
-        raise Failure(f"{name}: is an image already; `iridium disassemble` makes source of it", DATA_ERROR)
-    image = load(data, name, line_table=line_table)
+        raise ExitError(f"{name}: is an image already; `iridium disassemble` makes source of it", DATA_ERROR)
+    image = running.load(data, name, line_table=line_table)
     content = image.to_bytes()
     if out == "-":
         write_stdout(content)
     else:
         write_file(out, content)
-    written = "standard output" if out == "-" else click.format_filename(out)
-    click.echo(
+    written = "standard output" if out == "-" else printable(out)
+    say(
         f"wrote {written}: {len(content)} bytes, {len(image.code) // 4} instructions, "
-        f"{len(image.read_only)} bytes of read-only data, version {image.version}",
-        err=True,
+        f"{len(image.read_only)} bytes of read-only data, version {image.version}"
     )
 
 
@@ -208,7 +98,7 @@ def disassemble(file: str) -> None:
     from iridium.assembler import disassemble as listing
 
     data = read_file(file)
-    with _mistakes_of(display_name(file)):
+    with running.mistakes_of(display_name(file)):
         text = listing(parse(data))
     output = Output()
     output.write(text)

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import click
 
-from iridium.cli.status import Failure
+from iridium.cli.status import ExitError
 from iridium.cli.streams import Output
 from iridium.errors import IridiumError
 from iridium.options import OPTIONS, configure
@@ -88,7 +88,7 @@ class Prompt:
             return
         try:
             self._output.write(text)
-        except (BrokenPipeError, Failure) as error:
+        except (BrokenPipeError, ExitError) as error:
             self.lost = error
             self.closed.set()
             self.on_lost()
@@ -178,7 +178,7 @@ def repl(**given: Any) -> None:
         try:
             config = configure(typed)
         except IridiumError as error:
-            raise Failure(f"iridium: {error}", 2) from None
+            raise ExitError(f"iridium: {error}", 2) from None
         background = Background()
         try:
             _converse(background, config)
@@ -215,7 +215,7 @@ def _converse(background: Background, config: Any) -> None:
     try:
         node, session = background.call(start)
     except IridiumError as error:
-        raise Failure(f"iridium: {error}", 1) from None
+        raise ExitError(f"iridium: {error}", 1) from None
     try:
         prompt.on_lost = lambda: background.reactor.callFromThread(session.end)
 

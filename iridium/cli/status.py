@@ -1,4 +1,4 @@
-"""How the ``iridium`` command ends: its exit statuses, and the error that carries one.
+"""How the ``iridium`` command ends: its exit statuses, and the error that carries one. Without click.
 
 The numbers from 64 to 78 are those of BSD's ``sysexits.h``; from 128 on they are a shell's for a signal.
 A wrong command line ends with 2, as click has it.
@@ -6,9 +6,8 @@ A wrong command line ends with 2, as click has it.
 
 from __future__ import annotations
 
-from typing import IO, Any
-
-import click
+import contextlib
+import sys
 
 DATA_ERROR = 65
 """A source does not assemble, or a file is no image."""
@@ -43,7 +42,7 @@ def of_stop_code(code: int) -> int:
     return code % 256 or int(code != 0)
 
 
-class Failure(click.ClickException):
+class ExitError(Exception):
     """The command cannot be done, or did not end well: one message on standard error, then an exit status.
 
     Args:
@@ -53,8 +52,10 @@ class Failure(click.ClickException):
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
-        self.exit_code = status  # type: ignore[misc]  # click reads it from the instance too
+        self.status = status
 
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Print the message, without click's prefix: it starts with the file that it is about."""
-        click.echo(self.format_message(), file=file, err=True)
+
+def say(message: str) -> None:
+    """Print a line on standard error; where nobody can read it, there is nobody to tell."""
+    with contextlib.suppress(OSError):
+        print(message, file=sys.stderr, flush=True)

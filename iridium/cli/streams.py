@@ -6,11 +6,19 @@ import contextlib
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from typing import BinaryIO
 
-import click
-
-from iridium.cli.status import CANNOT_CREATE, DATA_ERROR, NO_INPUT, OUTPUT_ERROR, Failure
+from iridium.cli.status import (
+    BROKEN_PIPE,
+    CANNOT_CREATE,
+    DATA_ERROR,
+    INTERRUPTED,
+    NO_INPUT,
+    OUTPUT_ERROR,
+    ExitError,
+    say,
+)
 
 LARGEST_FILE = 1 << 28
 """The most bytes of a program that are read: what the assembler takes, several times the largest image."""
@@ -22,14 +30,19 @@ def _why(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _output_failure(error: OSError) -> Failure:
+def _output_failure(error: OSError) -> ExitError:
     abandon_stdout()
-    return Failure(f"iridium: cannot write standard output: {_why(error)}", OUTPUT_ERROR)
+    return ExitError(f"iridium: cannot write standard output: {_why(error)}", OUTPUT_ERROR)
 
 
 def display_name(path: str) -> str:
     """How messages and line tables name a file."""
-    return "<stdin>" if path == "-" else click.format_filename(path)
+    return "<stdin>" if path == "-" else printable(path)
+
+
+def printable(path: str) -> str:
+    """A path with what is not UTF-8 in it replaced."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def read_file(path: str) -> bytes:
@@ -39,7 +52,7 @@ def read_file(path: str) -> bytes:
         path: the file, or ``-`` for standard input.
 
     Raises:
-        Failure: it cannot be opened or read, or is too large.
+        ExitError: it cannot be opened or read, or is too large.
     """
     try:
         if path == "-":
@@ -49,9 +62,9 @@ def read_file(path: str) -> bytes:
             with open(path, "rb") as file:
                 data = _read(file)
     except OSError as error:
-        raise Failure(f"{display_name(path)}: cannot open: {_why(error)}", NO_INPUT) from None
+        raise ExitError(f"{display_name(path)}: cannot open: {_why(error)}", NO_INPUT) from None
     if len(data) > LARGEST_FILE:
-        raise Failure(f"{display_name(path)}: larger than {LARGEST_FILE} bytes", DATA_ERROR)
+        raise ExitError(f"{display_name(path)}: larger than {LARGEST_FILE} bytes", DATA_ERROR)
     return data
 
 
@@ -71,7 +84,7 @@ def write_file(path: str, data: bytes) -> None:
         data: all of its bytes.
 
     Raises:
-        Failure: it cannot be written; the old file, if there was one, is unchanged.
+        ExitError: it cannot be written; the old file, if there was one, is unchanged.
     """
     target = os.path.realpath(path)
     try:
@@ -82,7 +95,7 @@ def write_file(path: str, data: bytes) -> None:
             return
         _replace(target, data, mode)
     except OSError as error:
-        raise Failure(f"{display_name(path)}: cannot write: {_why(error)}", CANNOT_CREATE) from None
+        raise ExitError(f"{display_name(path)}: cannot write: {_why(error)}", CANNOT_CREATE) from None
 
 
 def _replace(target: str, data: bytes, mode: int | None) -> None:
@@ -122,7 +135,7 @@ class Output:
         """Write and flush.
 
         Raises:
-            Failure: it cannot be written.
+            ExitError: it cannot be written.
             BrokenPipeError: nobody reads it any more.
         """
         if not text or self._stream is None:
@@ -146,7 +159,7 @@ def write_stdout(data: bytes) -> None:
     """Write bytes to standard output.
 
     Raises:
-        Failure: they cannot be written.
+        ExitError: they cannot be written.
         BrokenPipeError: nobody reads them.
     """
     try:
@@ -165,3 +178,23 @@ def abandon_stdout() -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
         os.close(null)
+
+
+@contextlib.contextmanager
+def ending() -> Iterator[None]:
+    """End the process as a command ends: with a message and a status; Ctrl-C and a reader that left need no word.
+
+    Raises:
+        SystemExit: the command failed, was interrupted, or nobody reads what it writes.
+    """
+    try:
+        yield
+    except ExitError as failure:
+        say(str(failure))
+        raise SystemExit(failure.status) from None
+    except KeyboardInterrupt:
+        abandon_stdout()
+        raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:
+        abandon_stdout()
+        raise SystemExit(BROKEN_PIPE) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ from twisted.python.failure import Failure
 from iridium.cluster.membership import Membership
 from iridium.cluster.peer import Dial
 from iridium.cluster.protocol import ClusterProtocol
-from iridium.cluster.rules import split_address
+from iridium.cluster.rules import is_address, split_address
 from iridium.errors import OptionError
 
 DIAL_TIMEOUT = 5.0
@@ -51,12 +50,8 @@ class Connector:
             self._reactor.callLater(0, self._machine.dialler.failed, dial, "silent", str(problem))
             return
         factory = _DialFactory(self, dial)
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            self._connect_by_name(host, port, factory)
-        else:
-            self._connect_by_address(host, port, factory)
+        connect = self._connect_by_address if is_address(host) else self._connect_by_name
+        connect(host, port, factory)
 
     def _connect_by_address(self, host: str, port: int, factory: _DialFactory) -> None:
         try:

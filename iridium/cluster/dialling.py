@@ -190,13 +190,14 @@ class Dialler:
         """Settle a join once nobody is left to wait for."""
         if join.dial is not None and join.dial in self._dials:
             return
-        for id in list(join.pending):
+        while join.pending:
+            id = next(iter(join.pending))
             peer = self._membership.table.peers.get(id)
-            if peer is None or peer.open_link or not (peer.dial or peer.link):
-                del join.pending[id]
-        if not join.pending:
-            join.settle()
-            self._clear_joins()
+            if peer is not None and not peer.open_link and (peer.dial or peer.link):
+                return  # one is enough: of a large mesh all are looked at once, not each time that one is reached
+            del join.pending[id]
+        join.settle()
+        self._clear_joins()
 
     def _clear_joins(self) -> None:
         self.joins = [join for join in self.joins if not join.over]

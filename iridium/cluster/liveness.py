@@ -186,7 +186,10 @@ class Liveness:
             self._judge(peer, now, doubtful)
             if peer.next_dial is not None and peer.next_dial <= now:
                 membership.dialler.want(peer)
-            if not peer.record.left and (peer.alive == "suspect" or (peer.alive == "up" and doubtful)):
+            # One just told of is being dialled: to ask all others about it would only slow a mesh that forms.
+            new = peer.judged == NEVER and now - peer.since < SUSPICION
+            suspect = (peer.alive == "suspect" and not new) or (peer.alive == "up" and doubtful)
+            if suspect and not peer.record.left:
                 suspects.append(peer.id)
             elif peer.gone is not None and now - peer.gone > RETENTION:
                 membership.table.forget(peer.record)  # or a member that remembers it longer brings it back
@@ -194,6 +197,8 @@ class Liveness:
             in_doubt = peer.alive != "down" and not peer.record.left
             busy = busy or in_doubt or (peer.next_dial is not None and peer.next_dial - now < IDLE)
         self._ping_some(links, now, elapsed)
+        if suspects:
+            self._next_digest = min(self._next_digest, now + ASK_EVERY)
         # While the mesh forms, what would be told is about to change; but not for ever.
         if now >= self._next_digest + (DIGEST_EVERY if membership.handshakes and not suspects else 0.0):
             pause = ASK_EVERY if suspects else DIGEST_EVERY

@@ -277,11 +277,13 @@ class Membership:
         if record.id == self.me.id:
             self._refute(record)
             return
+        peer = self.table.peers.get(record.id)
+        if peer is not None and not is_newer(record, peer.record):
+            return  # nearly always, where a mesh forms: judged before anything that takes longer
         try:
             bad = alias_problem(record.alias) or (record.address and checked_address(record, "") is None)
         except m.MessageError:
             bad = True
-        peer = self.table.peers.get(record.id)
         record = _dialable(record, peer, link)
         if bad or self.table.is_forgotten(record):
             return
@@ -290,10 +292,8 @@ class Membership:
                 return
             peer = self.add(record)
             self.liveness.news()
-        elif is_newer(record, peer.record):
-            self.renew(peer, record)
         else:
-            return
+            self.renew(peer, record)
         if record.left:
             self.liveness.left(peer, record.incarnation)
         else:

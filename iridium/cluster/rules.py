@@ -163,13 +163,19 @@ def is_loopback(host: str) -> bool:
     return (mapped or address).is_loopback
 
 
-def is_public(host: str) -> bool:
-    """Whether a host is an address that other machines may be able to reach."""
+@functools.lru_cache(MOST_ADDRESSES)
+def is_address(host: str) -> bool:
+    """Whether a host is an address, and not a name that has to be looked up."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
         return False
-    return not is_wildcard(host) and not is_loopback(host) and "%" not in host
+    return True
+
+
+def is_public(host: str) -> bool:
+    """Whether a host is an address that other machines may be able to reach."""
+    return is_address(host) and not is_wildcard(host) and not is_loopback(host) and "%" not in host
 
 
 def reachable_address(advertised: str, seen: str) -> str | None:

@@ -87,7 +87,11 @@ class _Reader:
 
 
 def _ask(reader: _Reader, command: str, connect_timeout: float, timeout: float) -> dict[str, Any]:
-    greeting = reader.line(time.monotonic() + connect_timeout)
+    try:
+        greeting = reader.line(time.monotonic() + connect_timeout)
+    except TimeoutError:
+        silent = f"{reader.where} says nothing: a cluster port, or a node that hangs; a REPL port greets at once"
+        raise ClientError(f"{silent}; {_REMEDY}") from None
     if not greeting.startswith(GREETING):
         said = greeting[:200].decode(errors="replace")
         if said.startswith("Iridium "):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 from iridium.assembler import Fragment, Interactive, Symbol, assemble_program, decode_source, format_instruction
@@ -59,7 +58,7 @@ def prepare(data: bytes, name: str) -> Loaded:
     source = decode_source(data, name)
     assembled = assemble_program(source, file=name, line_table=True, reserve=RESERVE)
     # Whatever the file uses, lines that are typed later may use every instruction.
-    assembled = assembled._replace(image=replace(assembled.image, version=1))
+    assembled = assembled._replace(image=assembled.image._replace(version=1))
     return Loaded(name, assembled, Program(assembled.image), source.split("\n"))
 
 

@@ -63,8 +63,8 @@ class Task:
     """
 
     __slots__ = (
-        "_limit", "_native", "_on_output", "_on_stop", "_queued", "_scheduler", "_slice", "before", "running", "vm",
-        "waiting",
+        "_limit", "_native", "_on_output", "_on_stop", "_queued", "_scheduler", "_slice", "before", "running",
+        "vm", "waiting",
     )  # fmt: skip
 
     def __init__(

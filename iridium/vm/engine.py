@@ -26,7 +26,9 @@ WARM = 4096
 
 
 def _auto() -> Engine:
-    """The reference engine, then the native ones for what goes on; without llvmlite, the reference engine alone."""
+    """The reference engine, then the native ones for what goes on; without llvmlite, the reference engine
+    alone.
+    """
     tiered: list[Engine] = []
 
     def run(vm: VM, budget: int) -> Turn:

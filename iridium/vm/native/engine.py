@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from iridium.vm.native.program import NativeProgram
 
 HOT = 300_000
-"""Instructions that a program executes before it is compiled: a third of a millisecond of the interpreter's, so that
-what is over soon never costs the tenth of a second that compiling takes."""
+"""Instructions that a program executes before it is compiled: a third of a millisecond of the interpreter's, so
+that what is over soon never costs the tenth of a second that compiling takes."""
 
 MOST_WAITING = 1024
 """Programs that wait for the compiler; one more goes on in the interpreter and asks again later."""

@@ -1,0 +1,145 @@
+"""Runs a program for the ``iridium`` command: load, execute, report. A plain run comes here without click.
+
+The exit statuses stand in :mod:`iridium.cli.status`, the documents for tools in :mod:`iridium.cli.report`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from iridium.cli.status import DATA_ERROR, LIMIT_REACHED, PROGRAM_FAULT, ExitError, of_stop_code
+from iridium.cli.streams import Output, display_name, read_file
+from iridium.errors import AssemblyError, ImageError
+from iridium.image import Image, is_image, parse
+
+if TYPE_CHECKING:
+    from iridium.vm import VM
+
+TURN = 20_000
+"""Instructions between two looks at the clock and the output: a few milliseconds of the reference engine."""
+
+
+@contextlib.contextmanager
+def mistakes_of(name: str) -> Iterator[None]:
+    """Turn what is wrong with a source or an image into a message and an exit status."""
+    try:
+        yield
+    except AssemblyError as error:
+        raise ExitError(str(error), DATA_ERROR) from None  # every diagnostic names the file itself
+    except ImageError as error:
+        raise ExitError(f"{name}: {error}", DATA_ERROR) from None
+
+
+def load(data: bytes, name: str, *, line_table: bool) -> Image:
+    """The image in a file, or the one its source makes.
+
+    Args:
+        data: the whole file.
+        name: its name, for people.
+        line_table: whether a source's image tells the line of each instruction.
+
+    Raises:
+        ExitError: it is neither.
+    """
+    with mistakes_of(name):
+        if is_image(data):
+            return parse(data)
+        from iridium.assembler import assemble, decode_source  # an image runs without it
+
+        return assemble(decode_source(data, name), file=name, line_table=line_table)
+
+
+def execute(vm: VM, write: Callable[[str], None], limit: int | None, timeout: float | None) -> str | None:
+    """Run a VM to its end, or as far as it may go.
+
+    Args:
+        vm: the machine.
+        write: takes what the program prints, after every turn.
+        limit: the most instructions, or None.
+        timeout: the most seconds, or None; looked at after every turn.
+
+    Returns:
+        The limit that stopped it, "instructions" or "time"; None if it halted or crashed.
+    """
+    from iridium.vm import Stop
+    from iridium.vm import run as run_turn
+
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    while True:
+        budget = TURN if limit is None else min(TURN, limit - vm.record.instructions)
+        stop = run_turn(vm, budget).stop
+        while text := vm.output.take():
+            write(text)
+        if stop in (Stop.HALTED, Stop.FAULT):
+            return None
+        # A program that waits for room in its output has it now.
+        if vm.record.instructions == limit:
+            return "instructions"
+        if time.monotonic() >= deadline:
+            return "time"
+
+
+def _verdict(vm: VM, name: str, reason: str | None) -> tuple[int, str | None]:
+    """The exit status of a program that ended, and what standard error is told."""
+    record = vm.record
+    if reason is not None:
+        option = "--limit" if reason == "instructions" else "--timeout"
+        count = f"{record.instructions} instruction{'' if record.instructions == 1 else 's'}"
+        return LIMIT_REACHED, f"{name}: stopped by {option} after {count}, at pc {record.pc}"
+    crash = vm.crash
+    if crash is None:
+        return of_stop_code(record.stop_code), None
+    lines = vm.program.image.lines
+    # The line is one of the source's, which for an image is another file than the one that runs.
+    where = name if crash.line is None or lines is None else f"{lines.file}:{crash.line}"
+    return PROGRAM_FAULT, f"{where}: fault: {crash.kind.value} at pc {crash.pc}: {crash.message}"
+
+
+def run(
+    program: str,
+    *,
+    as_json: bool = False,
+    registers: bool = False,
+    limit: int | None = None,
+    timeout: float | None = None,
+) -> int:
+    """Do ``iridium run``.
+
+    Args:
+        program: the file, or ``-``.
+        as_json, registers, limit, timeout: the options of that name.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ExitError: it cannot be run, or did not halt.
+    """
+    from iridium.vm import VM, Program
+
+    name = display_name(program)
+    vm = VM(Program(load(read_file(program), name, line_table=True)))
+    output = Output()
+    if as_json:
+        from iridium.cli.report import Transcript, document
+
+        transcript = Transcript()
+        reason = execute(vm, transcript.write, limit, timeout)
+        output.write(document(vm, reason, transcript) + "\n")
+    else:
+        reason = execute(vm, output.write, limit, timeout)
+        if registers:
+            from iridium.cli.report import register_listing
+
+            output.start_line()
+            output.write(register_listing(vm, rich=output.is_terminal))
+    status, message = _verdict(vm, name, reason)
+    if message is not None:
+        if output.is_terminal:
+            output.start_line()
+        raise ExitError(message, status)
+    return status
