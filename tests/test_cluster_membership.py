@@ -342,6 +342,55 @@ def test_a_frozen_node_is_suspected_then_down_then_up() -> None:
     assert not kinds(nodes[3], "node-down")
 
 
+@pytest.mark.parametrize("count", [3, 12])
+def test_one_that_only_others_hear_from_comes_back(count: int) -> None:
+    """A member that was down, and lives again where only others reach it, is up by what they say."""
+    network = Network(37)
+    nodes = mesh(network, count)
+    observer, subject, witness = nodes[:3]
+    for a, b in ((observer, subject), (subject, observer)):
+        network.block(a, b)
+    network.run(10.0)
+    network.freeze(subject)
+    assert network.run_until(lambda: observer.states()["n1"] == witness.states()["n1"] == "down", 10.0)
+    network.run(20.0)
+    network.thaw(subject)
+    assert network.run_until(lambda: observer.states()["n1"] == "up", 20.0)
+    assert observer.machine.table.find("n1").open_link is None
+
+
+def test_the_last_words_of_the_dead_are_no_sign_of_life() -> None:
+    """What the others heard from a member before it died never makes it up again, however slow the answers are."""
+    network = Network(38, slowest=0.5)
+    nodes = [network.node(f"n{i}") for i in range(6)]
+    for node in nodes[1:]:
+        network.join(node, nodes[0])
+    assert network.run_until(lambda: is_whole(nodes), 30.0)
+    network.run(10.0)
+    network.crash(nodes[5])
+    assert network.run_until(lambda: all(n.states()["n5"] == "down" for n in nodes[:5]), 3.0)
+    before = [len(kinds(node, "node-up")) for node in nodes[:5]]
+    network.run(120.0)
+    assert [len(kinds(node, "node-up")) for node in nodes[:5]] == before
+
+
+def test_what_waited_for_a_frozen_node_is_no_sign_of_life() -> None:
+    """A node that thaws and finds the last words of one that died meanwhile tells nobody that it is alive."""
+    network = Network(39)
+    nodes = mesh(network, 6)
+    network.run(5.0)
+    network.freeze(nodes[1])
+    network.run(2.0)
+    network.crash(nodes[5], silently=True)
+    network.run(30.0)
+    others = [nodes[0], *nodes[2:5]]
+    assert all(node.states()["n5"] == "down" for node in others)
+    network.thaw(nodes[1])
+    network.run(60.0)
+    assert all(kinds(node, "node-up").count("n5") == 1 for node in nodes[:5])
+    assert nodes[1].states()["n5"] == "down"
+
+
 def test_leaving_and_joining_again() -> None:
     """A node that leaves is shown as left, not down, refuses dials, and may come back in the same process."""
     network = Network(21)
