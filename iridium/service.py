@@ -13,6 +13,7 @@ from twisted.logger import ILogObserver, Logger, jsonFileLogObserver
 from twisted.python import usage
 from twisted.python.logfile import LogFile
 
+from iridium.cluster.accepting import take_few
 from iridium.cluster.rules import join_address
 from iridium.errors import IridiumError
 from iridium.node import Node, NodeConfig, port_error
@@ -122,6 +123,7 @@ class NodeService(Service):
             self._repl = self._reactor.listenTCP(port, ReplFactory(node), interface=host)
         except CannotListenError as error:
             raise port_error("REPL", host, port, "--bind-port (-p)", error) from None
+        take_few(self._repl)
         self._log.info("REPL port on {address}", address=join_address(host, self._repl.getHost().port))
 
     def stopService(self) -> Deferred[Any]:

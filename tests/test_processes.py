@@ -390,6 +390,26 @@ def test_log_lines_as_json(started: Started) -> None:
     assert [line["host"] for line in lines if "problem" in line] == ["127.0.0.1"]
 
 
+def test_five_hundred_silent_connections(started: Started) -> None:
+    """On either port they cost nobody else anything: a node joins, a session works, and the node grows little."""
+    node, b = started.nodes("a", "b")
+    session = greeted(started, node.repl_port)
+    answers(session)
+    before = node.resident()
+    for port in (node.cluster_port, node.repl_port):
+        for number in range(500):
+            stranger = started.conversation(port)
+            if number % 2:
+                stranger.send(b'{"type":"hel')
+    assert iridium("join", node.address, "--node", b.shell, root=started.root).returncode == 0
+    node.until({"a": "up", "b": "up"})
+    answers(session)
+    assert node.resident() - before < 30_000_000
+    node.ever("hung up on 127.0.0.1: no handshake within 5 seconds", 10.0)
+    assert len(re.findall("hung up on", node.text)) <= 10
+    assert "Traceback" not in node.text
+
+
 def test_islands_with_a_common_name(started: Started) -> None:
     """Two clusters that each have a member `same` become one of four members, in which one keeps the name."""
     island = started.root / "island"

@@ -14,7 +14,7 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING, Literal
 
 from iridium.cluster import messages as m
-from iridium.cluster.link import Link
+from iridium.cluster.link import Link, Role
 from iridium.cluster.peer import NEVER, Outcome, Peer
 
 if TYPE_CHECKING:
@@ -34,6 +34,12 @@ UNSURE = 0.25
 
 HANDSHAKE = 5.0
 """Seconds from a connection to the ready of both ends."""
+
+LOT = 32
+"""Unfinished connections that are closed at once: hundreds would keep the members waiting."""
+
+NEXT_LOT = 0.02
+"""Seconds until more of them are."""
 
 SILENCE = 1.0
 """Seconds without a byte before a link may be pinged, and seconds that an answer may take."""
@@ -177,7 +183,7 @@ class Liveness:
         """Look at the clock.
 
         Returns:
-            Seconds until this is to be called again: :data:`TICK` or :data:`IDLE`.
+            Seconds until this is to be called again: :data:`TICK`, :data:`IDLE`, or :data:`NEXT_LOT`.
         """
         membership = self._membership
         now = membership.clock()
@@ -186,9 +192,12 @@ class Liveness:
         if late > LATE:
             self._forgive(late, now)
         membership.questions.tick(now)
-        for link in list(membership.handshakes):
-            if now - link.began > HANDSHAKE:
-                membership.link_lost(link, f"no handshake within {HANDSHAKE:g} seconds")
+        overdue = [link for link in membership.handshakes if now - link.began > HANDSHAKE]
+        for link in overdue[:LOT]:
+            problem = f"no handshake within {HANDSHAKE:g} seconds"
+            if link.role is Role.ACCEPTOR:  # what we dialled is known by its dial
+                membership.world.complain(link.host, problem)
+            membership.link_lost(link, problem)
         suspects = []
         missed = []
         links = []
@@ -217,7 +226,7 @@ class Liveness:
             pause = ASK_EVERY if suspects else DIGEST_EVERY
             self._next_digest = now + pause * membership.random.uniform(0.75, 1.25)
             self._tell(suspects, missed)
-        pause = TICK if busy else IDLE
+        pause = NEXT_LOT if len(overdue) > LOT else TICK if busy else IDLE
         self._due = now + pause
         return pause
 
