@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from iridium.cluster import messages as m
+from iridium.cluster.dialling import MOST_DIALS
 from iridium.cluster.link import Link, Role
 from iridium.cluster.refusals import FINAL, REMEDIES, RefusedError, UnreachableError
 from iridium.errors import CommandError
@@ -692,3 +693,55 @@ def test_a_refusal_closes_both_ends() -> None:
     refused(network, b, a)
     network.run(1.0)
     assert a.pipes == b.pipes == {}
+
+
+def test_few_dials_at_once() -> None:
+    """A node that knows many members that do not answer dials a few of them at a time, and all in the end."""
+    network = Network(40)
+    [a] = mesh(network, 1)
+    dark = [network.node(f"d{i}") for i in range(40)]
+    for node in dark:
+        network.crash(node, silently=True)
+    dialled: dict[str, None] = {}
+    most = 0
+
+    def look() -> bool:
+        nonlocal most
+        most = max(most, len(a.dials))
+        dialled.update((dial.address, None) for dial in a.dials)
+        return len(dialled) == len(dark)
+
+    a.machine.remember([node.me.record() for node in dark])
+    assert network.run_until(look, 20.0)
+    assert most == MOST_DIALS
+
+
+@pytest.mark.parametrize("ours_works", [False, True])
+def test_a_hello_waits_for_our_own_dial(ours_works: bool) -> None:
+    """Of two dials at once that of the smaller id wins: the other's hello is answered when it has ended."""
+    network = Network(41)
+    a = network.node("a", id="00000000-0000-4000-8000-000000000001")
+    b = network.node("b", id="00000000-0000-4000-8000-000000000002")
+    network.freeze(b)
+    a.machine.remember([b.me.record()])
+    assert network.run_until(lambda: bool(a.pipes), 1.0)
+    network.run(0.1)
+    [ours] = a.pipes
+    theirs = Link(Role.ACCEPTOR, b.host, network.now, a.output)
+    a.machine.connection_made(theirs)
+    a.machine.receive(theirs, m.encode(m.Hello("1.0", "iridium", b.me.id, 1, "b", b.address, link="theirs")))
+    network.run(1.0)
+    assert not theirs.closed
+    assert theirs.data_to_send() == b""
+    if ours_works:
+        network.thaw(b)
+        network.run(1.0)
+        [answer] = m.decode_lines(theirs.data_to_send())
+        assert isinstance(answer, m.Refuse)
+        assert answer.reason == "DUPLICATE"
+        assert a.linked() == ["b"]
+    else:
+        a.machine.link_lost(ours)
+        kinds_of = [type(message) for message in m.decode_lines(theirs.data_to_send())]
+        assert kinds_of == [m.Welcome, m.Ready]
+        assert a.machine.table.find("b").link is theirs

@@ -520,6 +520,20 @@ async def test_texts(nodes: Nodes) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_is_said_in_one_turn_leaves_in_one_write(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many messages a turn of the reactor has for a peer, they are one write, and so one packet."""
+    a, b = nodes.start("a"), nodes.start("b")
+    await join(b, a)
+    [protocol] = a.mesh._protocols.values()
+    writes: list[bytes] = []
+    write = protocol.transport.write
+    monkeypatch.setattr(protocol.transport, "write", lambda data: (writes.append(data), write(data)))
+    told = gatherResults([a.mesh.tell("b", str(number)) for number in range(5)])
+    assert await within(told) == [[Delivery("b", True)]] * 5
+    assert [data for data in writes if b'"text"' in data and data.count(b'"type":"text"') == 5]
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_text_that_is_too_long(nodes: Nodes) -> None:
     """The longest text arrives whole; one more character is refused here, and does not cost the link."""
     a, b = nodes.start("a"), nodes.start("b")
