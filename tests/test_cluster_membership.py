@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from iridium.cluster import messages as m
+from iridium.cluster.conversation import Conversation
 from iridium.cluster.dialling import MOST_DIALS
 from iridium.cluster.link import Link, Role
 from iridium.cluster.refusals import FINAL, REMEDIES, RefusedError, UnreachableError
+from iridium.cluster.types import Delivery
 from iridium.errors import CommandError
 from iridium.testing import JoinResult, Network, SimulatedNode
 
@@ -509,6 +511,22 @@ def test_texts_arrive_and_are_acknowledged() -> None:
     a.machine.questions.text(peer.open_link, "and now?", heard.append)
     network.run(2.0)
     assert heard == [True, False]
+
+
+def test_telling_all_leaves_nobody_out() -> None:
+    """With `*` a member that lives but cannot be reached just now is reported; one that is gone is not."""
+    network = Network(42)
+    nodes = mesh(network, 4)
+    network.crash(nodes[3])
+    network.block(nodes[0], nodes[2])
+    network.block(nodes[2], nodes[0])
+    network.sever(nodes[0], nodes[2])
+    assert network.run_until(lambda: nodes[0].linked() == ["n1"] and nodes[0].states()["n3"] == "down", 5.0)
+    told: list[list[Delivery]] = []
+    Conversation(nodes[0].machine).tell("*", "hello").addCallback(told.append)
+    network.run(0.2)
+    assert told == [[Delivery("n1", True), Delivery("n2", False, "there is no link to it just now")]]
+    assert nodes[1].texts == [("n0", "hello")]
 
 
 def test_asking_for_links() -> None:
