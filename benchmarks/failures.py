@@ -2,12 +2,14 @@
 
     python benchmarks/failures.py [--nodes 10] [--cuts 20] [--kills 20] [--stops 3] [--json]
 
-Needs Iridium installed beside this Python, and pytest, which the helpers of the tests want. All times are those of
-one monotonic clock: a line of a node's log counts when it is read from its pipe.
+Needs Iridium installed beside this Python, and pytest, which the helpers of the tests want. When a node knew of a
+death is the time of its own event, by the host's clock; for the rest a line of its log counts when it is read.
 
 - `cut`: the connection between two live nodes is cut at a proxy, until both ends of a new one are ready.
-- `kill`: a node is killed, until the last of the others logs that it is down. No proxy is between them.
+- `kill`: a node is killed, until the last of the others knows that it is down. No proxy is between them.
 - `kill, each`: the same for each of the others by itself.
+- `kill, bare`: a process that has loaded what a node has and does nothing else is killed, until a process at the
+  other end of its one connection reads the end of it: what the kernel takes of the above.
 - `freeze`: a node is stopped with SIGSTOP, until the last of the others logs that it is down.
 - `thaw`: it is continued, until the last of the others logs that it is up.
 """
@@ -15,10 +17,12 @@ one monotonic clock: a line of a node's log counts when it is read from its pipe
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import random
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -29,8 +33,17 @@ sys.path.append(str(Path(__file__).parent.parent))
 
 from tests.chaos import PATIENCE, Cluster, Node, running
 
-GOALS = {"cut": 1.0, "kill": 0.010, "kill, each": 0.010, "freeze": 5.5, "thaw": 2.0}
+GOALS = {"cut": 1.0, "kill": 0.010, "kill, each": 0.010, "kill, bare": 0.010, "freeze": 5.5, "thaw": 2.0}
 """Seconds that each may take."""
+
+BARE = """
+import iridium.repl.telnet, iridium.service, socket, sys, time
+from twisted.internet import reactor
+connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+connection.send(b"x")
+time.sleep(60)
+"""
+"""A process as large as a node."""
 
 POLL = 0.002
 """Seconds between two questions to the proxy, which knows the time itself."""
@@ -93,12 +106,25 @@ def cut_links(cluster: Cluster, runs: int, chance: random.Random) -> tuple[list[
     return seconds, sum(" node-suspect " in line or " node-down " in line for line in lines)
 
 
+def knew(node: Node, of: Node, since: float) -> float:
+    """Seconds until a node knew that another is down."""
+    since += time.time() - time.monotonic()
+    events = node.ask("!events 100")["events"]
+    return next(
+        float(event["time"]) - since
+        for event in events
+        if (event["kind"], event["subject"]) == ("node-down", of.alias) and event["time"] >= since
+    )
+
+
 def kill_nodes(cluster: Cluster, runs: int) -> list[list[float]]:
     """Kill nodes, each time another; seconds until each of the others knew."""
     seconds = []
     for node in itertools.islice(itertools.cycle(cluster.nodes), runs):
         cluster.pause(STEADY)
-        seconds.append(said_by_all(cluster, node, "node-down", node.kill()))
+        since = node.kill()
+        said_by_all(cluster, node, "node-down", since)
+        seconds.append([knew(other, node, since) for other in cluster.nodes if other is not node])
         node.start().wait_until_up()
         made_whole(cluster)
     return seconds
@@ -119,6 +145,20 @@ def stop_nodes(cluster: Cluster, runs: int) -> tuple[list[float], list[float]]:
         thawed.append(max(said_by_all(cluster, node, "node-up", since)))
         made_whole(cluster)
     return frozen, thawed
+
+
+def kill_bare() -> float:
+    """Seconds from the kill of a process like a node to the end of its connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        process = subprocess.Popen([sys.executable, "-c", BARE, str(server.getsockname()[1])])
+        with process, server.accept()[0] as connection:
+            connection.recv(1)
+            time.sleep(0.1)
+            start = time.monotonic()
+            process.kill()
+            with contextlib.suppress(ConnectionError):
+                connection.recv(1)
+            return time.monotonic() - start
 
 
 def bare_python() -> float:
@@ -143,10 +183,12 @@ def main() -> None:
     with running(options.nodes) as cluster:
         kills = kill_nodes(cluster, options.kills)
         freeze, thaw = stop_nodes(cluster, options.stops)
+    bare = [kill_bare() for _ in range(options.kills)]
     measured = {
         "cut": cut,
         "kill": [max(times) for times in kills],
         "kill, each": [seconds for times in kills for seconds in times],
+        "kill, bare": bare,
         "freeze": freeze,
         "thaw": thaw,
     }

@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    start = time.monotonic()
+    start, worked = time.monotonic(), time.process_time()
     network = Network(options.seed)
     nodes = [network.node(f"n{i}") for i in range(options.nodes)]
     for node in nodes[1:]:
@@ -32,12 +32,16 @@ def main() -> None:
             for node in nodes
         )
 
+    def say(what: str) -> None:
+        took = f"{time.monotonic() - start:.1f} s, {time.process_time() - worked:.1f} s of processor time"
+        print(f"{what} at {network.now:.1f} virtual seconds, {took}", flush=True)
+
     def until_whole(limit: float) -> None:
         end = network.now + limit
         while not whole():
             assert network.now < end, "not one mesh in time"
             network.run(0.5)
-        print(f"one mesh at {network.now:.1f} virtual seconds, {time.monotonic() - start:.1f} s", flush=True)
+        say("one mesh")
 
     until_whole(30.0)
     cut = nodes[: options.nodes // 5]
@@ -48,7 +52,7 @@ def main() -> None:
     network.run(10.0)
     network.loss = 0.1
     network.unblock()
-    print(f"every way is open at {network.now:.1f} virtual seconds, {time.monotonic() - start:.1f} s", flush=True)
+    say("every way is open")
     until_whole(120.0)
 
 

@@ -11,7 +11,9 @@ from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver, Logger, jsonFileLogObserver
 from twisted.python import usage
+from twisted.python.logfile import LogFile
 
+from iridium.cluster.accepting import take_few
 from iridium.cluster.rules import join_address
 from iridium.errors import IridiumError
 from iridium.node import Node, NodeConfig, port_error
@@ -44,8 +46,9 @@ class Options(usage.Options):
             raise usage.UsageError(f"--log-format {name!r} is neither text nor json")
         self["log-format"] = name
         if name == "json" and self.parent is not None:
-            logfile = self.parent.get("logfile")
-            self.parent["logger"] = lambda: _json_observer(logfile)
+            # twistd wants the name of what makes its observer, and tells that nothing.
+            _twistd_options.append(self.parent)
+            self.parent["logger"] = f"{__name__}.{json_observer.__name__}"
 
     def postOptions(self) -> None:
         """Check all values."""
@@ -55,9 +58,15 @@ class Options(usage.Options):
             raise usage.UsageError(str(error)) from None
 
 
-def _json_observer(path: str | None) -> ILogObserver:
-    """Writes events as JSON to twistd's log file, or to standard output where it has none."""
-    file = sys.stdout if path in (None, "-") else open(path, "a", buffering=1)  # noqa: SIM115 - open till the end
+_twistd_options: list[Mapping[str, Any]] = []
+"""What twistd was started with, the last at the end: for the observer, which is made without a word."""
+
+
+def json_observer() -> ILogObserver:
+    """Writes events as JSON to where twistd writes lines: its log file, or standard output in the foreground."""
+    twistd = _twistd_options[-1]
+    path = twistd.get("logfile") or ("-" if twistd.get("nodaemon", True) else "twistd.log")
+    file: Any = sys.stdout if path == "-" else LogFile.fromFullPath(path)
     return jsonFileLogObserver(file, recordSeparator="")
 
 
@@ -114,6 +123,7 @@ class NodeService(Service):
             self._repl = self._reactor.listenTCP(port, ReplFactory(node), interface=host)
         except CannotListenError as error:
             raise port_error("REPL", host, port, "--bind-port (-p)", error) from None
+        take_few(self._repl)
         self._log.info("REPL port on {address}", address=join_address(host, self._repl.getHost().port))
 
     def stopService(self) -> Deferred[Any]:

@@ -114,6 +114,10 @@ class SimulatedNode:
         """Keep an event."""
         self.log.append((kind, subject, detail))
 
+    def complain(self, host: str, problem: str) -> None:
+        """Keep a complaint."""
+        self.log.append(("misbehaved", host, problem))
+
     def text(self, sender: str, text: str) -> None:
         """Keep a text."""
         self.texts.append((sender, text))
@@ -221,7 +225,7 @@ class Pipe:
         try:
             node.machine.receive(link, data)
         except MessageError as error:
-            node.log.append(("misbehaved", link.host, str(error)))
+            node.complain(link.host, str(error))
             node.machine.link_lost(link, str(error))
 
     def _reset(self, end: int) -> None:

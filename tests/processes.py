@@ -327,6 +327,12 @@ class NodeProcess(Process):
         """A file of its data directory."""
         return json.loads((self.data / name).read_text())
 
+    def resident(self) -> int:
+        """Bytes of memory that it holds."""
+        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
+        assert found is not None
+        return 1024 * int(found[1])
+
     def stop(self) -> int:
         """End it as a system does; its exit status."""
         self.signal(signal.SIGTERM)

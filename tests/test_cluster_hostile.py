@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
+import msgspec
 import pytest
 
 from iridium.cluster import messages as m
 from iridium.cluster.link import ACCEPTED_LINE, Link, Role
-from iridium.cluster.liveness import HANDSHAKE
+from iridium.cluster.liveness import HANDSHAKE, LOT
+from iridium.cluster.refusals import REMEDIES
 from iridium.cluster.table import MOST_MEMBERS
 from iridium.testing import Network, SimulatedNode
 
@@ -113,6 +117,118 @@ def test_hellos_of_every_kind_end(hello: m.Hello) -> None:
     assert not nodes[0].machine.handshakes
     for node in nodes:  # nobody remembers it, or ever heard of it
         assert node.states() == {"n0": "up", "n1": "up", "n2": "up"}
+
+
+def said(hello: m.Hello = HELLO, **changes: object) -> bytes:
+    """A hello with some fields changed, to whatever it may be."""
+    return msgspec.json.encode({**msgspec.to_builtins(hello), "type": "hello", **changes}) + b"\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        said(id=7),
+        said(id="not an id"),
+        said(id="0" * 36),
+        said(incarnation="1"),
+        said(incarnation=-1),
+        said(incarnation=2**53),
+        said(incarnation=1.5),
+        said(cluster=""),
+        said(cluster="x" * 65),
+        said(alias=["a"]),
+        said(alias="x" * 65),
+        said(alias="\u00e9" * 64),
+        said(alias="x" * 3000),
+        said(alias="x" * 100_000),
+        said(alias="a\n!quit"),
+        said(address=5),
+        said(address="x" * 262),
+        said(address="10.9.9.9:1:2"),
+        said(want="all"),
+        said(lost={}),
+        said(lost=["l"] * 17),
+        said(link=None),
+        b'{"type":["hello"]}\n',
+        b'["hello"]\n',
+        b"null\n",
+    ],
+    ids=lambda line: line[:60].decode() + f"... {len(line)}",
+)
+def test_hellos_that_are_none(line: bytes) -> None:
+    """A hello with a field of a wrong type or size ends its connection with a sentence, and is not answered."""
+    network = Network(6)
+    nodes = mesh(network, 2)
+    link = call(nodes[0])
+    with pytest.raises(m.MessageError) as error:
+        nodes[0].machine.receive(link, line)
+    assert len(str(error.value)) < 4200
+    nodes[0].machine.link_lost(link, str(error.value))
+    assert link.closed
+    assert link.data_to_send() == b""
+    assert not nodes[0].machine.handshakes
+    network.run(3.0)
+    assert all(node.states() == {"n0": "up", "n1": "up"} for node in nodes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"version": "7.0"}, "VERSION"),
+        ({"version": "one"}, "VERSION"),
+        ({"version": "0.9", "auth": "hmac", "cluster": "other"}, "VERSION"),
+        ({"auth": "hmac", "cluster": "other"}, "NOT_ALLOWED"),
+        ({"cluster": "other", "id": "n0"}, "WRONG_CLUSTER"),
+        ({"id": "n0"}, "ID_IN_USE"),
+        ({"id": "n1", "incarnation": 0}, "STALE"),
+        ({"id": "n1", "incarnation": 99}, "ID_IN_USE"),
+        ({"id": "n1", "incarnation": 1}, "DUPLICATE"),
+        ({"alias": "n0"}, "NAME_IN_USE"),
+        ({"alias": "n1", "address": "127.0.0.1:1"}, "NAME_IN_USE"),
+        ({"address": "127.0.0.1:1"}, "UNREACHABLE"),
+        ({"address": "[::1]:1"}, "UNREACHABLE"),
+        ({"address": "localhost:1"}, "UNREACHABLE"),
+    ],
+    ids=str,
+)
+def test_each_wrong_hello_has_its_refusal(changes: dict[str, object], reason: str) -> None:
+    """The first reason that fits is sent with its remedy, is one event at most, and the members do not notice."""
+    network = Network(7)
+    nodes = mesh(network, 2)
+    ids = {node.me.alias: node.me.id for node in nodes}
+    if changes.get("id") in ids:
+        changes = {**changes, "id": ids[str(changes["id"])]}
+    before = nodes[0].linked()
+    link = call(nodes[0])
+    nodes[0].machine.receive(link, said(**changes))
+    network.run(2.0)  # the incumbent of an id or a name is asked first
+    assert link.closed
+    [refusal] = m.decode_lines(link.data_to_send())
+    assert isinstance(refusal, m.Refuse)
+    assert (refusal.reason, refusal.remedy) == (reason, REMEDIES[reason])
+    refused = [detail for kind, _, detail in nodes[0].log if kind == "refused"]
+    assert len(refused) == (reason != "DUPLICATE")
+    assert nodes[0].linked() == before == ["n1"]
+    assert all(node.states() == {"n0": "up", "n1": "up"} for node in nodes)
+
+
+def test_hundreds_of_silent_connections_end_in_lots() -> None:
+    """Those that are overdue together are closed a few at a time, soon, each with its complaint."""
+    network = Network(8)
+    nodes = mesh(network, 2)
+    links = [call(nodes[0]) for _ in range(500)]
+    begun, counts = network.now, [0]
+
+    def look() -> bool:
+        counts.append(sum(link.closed for link in links))
+        return counts[-1] == len(links)
+
+    assert network.run_until(look, HANDSHAKE + 2.0)
+    assert network.now - begun > HANDSHAKE
+    assert max(after - before for before, after in itertools.pairwise(counts)) == LOT
+    problems = [problem for kind, _, problem in nodes[0].log if kind == "misbehaved"]
+    assert problems == ["no handshake within 5 seconds"] * 500
+    assert nodes[0].linked() == ["n1"]
 
 
 def test_five_hundred_silent_connections() -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 
 from iridium.cluster import messages as m
+from iridium.cluster.conversation import Conversation
+from iridium.cluster.dialling import MOST_DIALS
 from iridium.cluster.link import Link, Role
 from iridium.cluster.liveness import ASK_EVERY, DEATH, SUSPICION, TICK
 from iridium.cluster.peer import Peer
 from iridium.cluster.refusals import FINAL, REMEDIES, RefusedError, UnreachableError
+from iridium.cluster.types import Delivery
 from iridium.errors import CommandError
 from iridium.testing import JoinResult, Network, SimulatedNode
 
@@ -375,6 +378,55 @@ def test_a_member_just_told_of_is_not_asked_about() -> None:
     assert b.states()["n2"] == "up"
 
 
+@pytest.mark.parametrize("count", [3, 12])
+def test_one_that_only_others_hear_from_comes_back(count: int) -> None:
+    """A member that was down, and lives again where only others reach it, is up by what they say."""
+    network = Network(37)
+    nodes = mesh(network, count)
+    observer, subject, witness = nodes[:3]
+    for a, b in ((observer, subject), (subject, observer)):
+        network.block(a, b)
+    network.run(10.0)
+    network.freeze(subject)
+    assert network.run_until(lambda: observer.states()["n1"] == witness.states()["n1"] == "down", 10.0)
+    network.run(20.0)
+    network.thaw(subject)
+    assert network.run_until(lambda: observer.states()["n1"] == "up", 20.0)
+    assert observer.machine.table.find("n1").open_link is None
+
+
+def test_the_last_words_of_the_dead_are_no_sign_of_life() -> None:
+    """What the others heard from a member before it died never makes it up again, however slow the answers are."""
+    network = Network(38, slowest=0.5)
+    nodes = [network.node(f"n{i}") for i in range(6)]
+    for node in nodes[1:]:
+        network.join(node, nodes[0])
+    assert network.run_until(lambda: is_whole(nodes), 30.0)
+    network.run(10.0)
+    network.crash(nodes[5])
+    assert network.run_until(lambda: all(n.states()["n5"] == "down" for n in nodes[:5]), 3.0)
+    before = [len(kinds(node, "node-up")) for node in nodes[:5]]
+    network.run(120.0)
+    assert [len(kinds(node, "node-up")) for node in nodes[:5]] == before
+
+
+def test_what_waited_for_a_frozen_node_is_no_sign_of_life() -> None:
+    """A node that thaws and finds the last words of one that died meanwhile tells nobody that it is alive."""
+    network = Network(39)
+    nodes = mesh(network, 6)
+    network.run(5.0)
+    network.freeze(nodes[1])
+    network.run(2.0)
+    network.crash(nodes[5], silently=True)
+    network.run(30.0)
+    others = [nodes[0], *nodes[2:5]]
+    assert all(node.states()["n5"] == "down" for node in others)
+    network.thaw(nodes[1])
+    network.run(60.0)
+    assert all(kinds(node, "node-up").count("n5") == 1 for node in nodes[:5])
+    assert nodes[1].states()["n5"] == "down"
+
+
 def test_leaving_and_joining_again() -> None:
     """A node that leaves is shown as left, not down, refuses dials, and may come back in the same process."""
     network = Network(21)
@@ -492,6 +544,22 @@ def test_texts_arrive_and_are_acknowledged() -> None:
     a.machine.questions.text(peer.open_link, "and now?", heard.append)
     network.run(2.0)
     assert heard == [True, False]
+
+
+def test_telling_all_leaves_nobody_out() -> None:
+    """With `*` a member that lives but cannot be reached just now is reported; one that is gone is not."""
+    network = Network(42)
+    nodes = mesh(network, 4)
+    network.crash(nodes[3])
+    network.block(nodes[0], nodes[2])
+    network.block(nodes[2], nodes[0])
+    network.sever(nodes[0], nodes[2])
+    assert network.run_until(lambda: nodes[0].linked() == ["n1"] and nodes[0].states()["n3"] == "down", 5.0)
+    told: list[list[Delivery]] = []
+    Conversation(nodes[0].machine).tell("*", "hello").addCallback(told.append)
+    network.run(0.2)
+    assert told == [[Delivery("n1", True), Delivery("n2", False, "there is no link to it just now")]]
+    assert nodes[1].texts == [("n0", "hello")]
 
 
 def test_asking_for_links() -> None:
@@ -676,3 +744,55 @@ def test_a_refusal_closes_both_ends() -> None:
     refused(network, b, a)
     network.run(1.0)
     assert a.pipes == b.pipes == {}
+
+
+def test_few_dials_at_once() -> None:
+    """A node that knows many members that do not answer dials a few of them at a time, and all in the end."""
+    network = Network(40)
+    [a] = mesh(network, 1)
+    dark = [network.node(f"d{i}") for i in range(40)]
+    for node in dark:
+        network.crash(node, silently=True)
+    dialled: dict[str, None] = {}
+    most = 0
+
+    def look() -> bool:
+        nonlocal most
+        most = max(most, len(a.dials))
+        dialled.update((dial.address, None) for dial in a.dials)
+        return len(dialled) == len(dark)
+
+    a.machine.remember([node.me.record() for node in dark])
+    assert network.run_until(look, 20.0)
+    assert most == MOST_DIALS
+
+
+@pytest.mark.parametrize("ours_works", [False, True])
+def test_a_hello_waits_for_our_own_dial(ours_works: bool) -> None:
+    """Of two dials at once that of the smaller id wins: the other's hello is answered when it has ended."""
+    network = Network(41)
+    a = network.node("a", id="00000000-0000-4000-8000-000000000001")
+    b = network.node("b", id="00000000-0000-4000-8000-000000000002")
+    network.freeze(b)
+    a.machine.remember([b.me.record()])
+    assert network.run_until(lambda: bool(a.pipes), 1.0)
+    network.run(0.1)
+    [ours] = a.pipes
+    theirs = Link(Role.ACCEPTOR, b.host, network.now, a.output)
+    a.machine.connection_made(theirs)
+    a.machine.receive(theirs, m.encode(m.Hello("1.0", "iridium", b.me.id, 1, "b", b.address, link="theirs")))
+    network.run(1.0)
+    assert not theirs.closed
+    assert theirs.data_to_send() == b""
+    if ours_works:
+        network.thaw(b)
+        network.run(1.0)
+        [answer] = m.decode_lines(theirs.data_to_send())
+        assert isinstance(answer, m.Refuse)
+        assert answer.reason == "DUPLICATE"
+        assert a.linked() == ["b"]
+    else:
+        a.machine.link_lost(ours)
+        kinds_of = [type(message) for message in m.decode_lines(theirs.data_to_send())]
+        assert kinds_of == [m.Welcome, m.Ready]
+        assert a.machine.table.find("b").link is theirs

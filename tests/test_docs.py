@@ -23,8 +23,8 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 TEXT = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 
 LIMIT_MODULES = (
-    "connecting", "conversation", "dialling", "identity", "link", "liveness", "membership", "mesh", "messages",
-    "questions", "rules", "table",
+    "accepting", "connecting", "conversation", "dialling", "identity", "link", "liveness", "membership", "mesh",
+    "messages", "questions", "rules", "table",
 )  # fmt: skip
 """The modules of ``iridium.cluster`` whose limits docs/cluster.md lists; and ``iridium.node``."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +14,10 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import TimeoutError, getConnectError
 from twisted.internet.interfaces import IHostnameResolver
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.testing import MemoryReactor
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -21,8 +25,11 @@ from zope.interface import implementer
 from iridium.cluster import link as link_module
 from iridium.cluster import liveness, mesh, questions
 from iridium.cluster import messages as m
+from iridium.cluster.accepting import ACCEPTS
+from iridium.cluster.connecting import Connector
 from iridium.cluster.conversation import LONGEST_TEXT
 from iridium.cluster.link import ACCEPTED_LINE, STRANGER_LINE
+from iridium.cluster.peer import Dial
 from iridium.cluster.refusals import RefusedError, UnreachableError
 from iridium.cluster.rules import COMPLAINTS
 from iridium.cluster.types import Delivery
@@ -298,6 +305,29 @@ async def test_nothing_listens(nodes: Nodes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("problem", "outcome"),
+    [
+        (getConnectError((errno.ECONNREFUSED, "refused")), "refused"),
+        (getConnectError((errno.ECONNRESET, "reset")), "closed"),
+        (getConnectError((errno.EHOSTUNREACH, "no route")), "silent"),
+        (TimeoutError(), "silent"),
+    ],
+    ids=["refused", "reset", "no-route", "timeout"],
+)
+def test_how_a_dial_fails(problem: Exception, outcome: str) -> None:
+    """A connection that is reset before we see it was taken by somebody who hung up, perhaps in dying."""
+    said: list[str] = []
+    machine: Any = SimpleNamespace(
+        dialler=SimpleNamespace(failed=lambda dial, outcome, detail: said.append(outcome))
+    )
+    connector = Connector(MemoryReactor(), machine, lambda dial: None)
+    dial = Dial("127.0.0.1:9", "link", "nonce")
+    connector.connect(dial)
+    connector.failed(dial, Failure(problem))
+    assert said == [outcome]
+
+
+@pytest.mark.parametrize(
     "greeting",
     [
         b"HTTP/1.0 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
@@ -490,6 +520,20 @@ async def test_texts(nodes: Nodes) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_is_said_in_one_turn_leaves_in_one_write(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many messages a turn of the reactor has for a peer, they are one write, and so one packet."""
+    a, b = nodes.start("a"), nodes.start("b")
+    await join(b, a)
+    [protocol] = a.mesh._protocols.values()
+    writes: list[bytes] = []
+    write = protocol.transport.write
+    monkeypatch.setattr(protocol.transport, "write", lambda data: (writes.append(data), write(data)))
+    told = gatherResults([a.mesh.tell("b", str(number)) for number in range(5)])
+    assert await within(told) == [[Delivery("b", True)]] * 5
+    assert [data for data in writes if b'"text"' in data and data.count(b'"type":"text"') == 5]
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_text_that_is_too_long(nodes: Nodes) -> None:
     """The longest text arrives whole; one more character is refused here, and does not cost the link."""
     a, b = nodes.start("a"), nodes.start("b")
@@ -553,6 +597,9 @@ RUDE = [
     m.encode(m.Hello("1.0", "iridium", ID, 1, "", "nowhere")),
     m.encode(HELLO, HELLO),
     b"[" * 4000 + b"\n",
+    b'{"type":"hello","version":1,"cluster":[],"id":{},"incarnation":"x"}\n',
+    m.encode(m.Hello("1.0", "iridium", ID, 1, "x" * 3000)),
+    m.encode(m.Hello("1.0", "iridium", ID, 1, "x" * 5000)),
 ]
 
 
@@ -588,8 +635,10 @@ async def test_half_a_hello(nodes: Nodes, complaints: list[str]) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_stranger_that_says_nothing(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is not through the handshake in time is hung up on: said nothing, or only a hello."""
+async def test_a_stranger_that_says_nothing(
+    nodes: Nodes, complaints: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is not through the handshake in time is hung up on, with a line: said nothing, or only a hello."""
     monkeypatch.setattr(liveness, "HANDSHAKE", 0.3)
     a = nodes.start("a")
     silent, slow = await call(nodes, a), await call(nodes, a)
@@ -597,7 +646,31 @@ async def test_a_stranger_that_says_nothing(nodes: Nodes, monkeypatch: pytest.Mo
     await within(silent.closed)
     await within(slow.closed)
     await eventually(lambda: connections(a) == 0)
+    assert complaints == ["hung up on 127.0.0.1: no handshake within 0.3 seconds"] * 2
     assert states(a) == {"a": "up"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_crowd_at_the_door(nodes: Nodes) -> None:
+    """Of many that connect at once a few are taken in a turn of the reactor, so that members have theirs."""
+    a = nodes.start("a")
+    port, handshakes, taken = a.mesh._port, a.mesh.machine.handshakes, [0]
+    few = port.doRead
+
+    def counted() -> None:
+        before = len(handshakes)
+        few()
+        taken.append(len(handshakes) - before)
+
+    port.doRead = counted
+    crowd = [socket.create_connection(address(a)) for _ in range(60)]
+    try:
+        await eventually(lambda: len(handshakes) == len(crowd))
+        assert max(taken) == ACCEPTS
+    finally:
+        for one in crowd:
+            one.close()
+    await eventually(lambda: not handshakes)
 
 
 @pytest_twisted.ensureDeferred
@@ -634,7 +707,7 @@ async def test_a_flood_of_strangers(nodes: Nodes, complaints: list[str]) -> None
 
 
 @pytest_twisted.ensureDeferred
-async def test_too_many_strangers(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_strangers(nodes: Nodes, complaints: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections in a handshake are bounded: one too many is closed, members do not notice, and room returns."""
     monkeypatch.setattr(mesh, "MOST_HANDSHAKES", 3)
     a, b = nodes.start("a"), nodes.start("b")
@@ -643,6 +716,7 @@ async def test_too_many_strangers(nodes: Nodes, monkeypatch: pytest.MonkeyPatch)
     await eventually(lambda: len(a.mesh.machine.handshakes) == 3)
     turned_away = await call(nodes, a)
     await within(turned_away.closed)
+    assert complaints == ["hung up on 127.0.0.1: too many connections are in a handshake"]
     assert await within(a.mesh.tell("b", "x")) == [Delivery("b", True)]
     for stranger in strangers:
         stranger.transport.abortConnection()

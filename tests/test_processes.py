@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import select
@@ -304,6 +305,109 @@ def test_a_node_that_leaves_and_returns(started: Started) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     for one in (a, b, gone):
         one.until(everyone)
+
+
+def links(node: NodeProcess) -> dict[str, dict[str, str]]:
+    """Who holds a link to whom, as a node tells it."""
+    view = node.ask("!mesh")
+    names = view["names"]
+    return {name: dict(zip(names, row, strict=True)) for name, row in zip(names, view["rows"], strict=True)}
+
+
+def test_seeing_the_mesh(started: Started) -> None:
+    """From any node: the table of links, events as they happen, texts that arrive, and who is gone forgotten."""
+    a, b, c = started.nodes("a", "b", "c")
+    following = greeted(started, a.repl_port)
+    following.send("!events --follow")
+    for newcomer in (b, c):
+        assert iridium("join", a.address, "--node", newcomer.shell, root=started.root).returncode == 0
+    following.expect(r"node-up +b\b[^>]*node-up +c\b")
+    everyone = dict.fromkeys("abc", "up")
+    for one in (a, b, c):
+        one.until(everyone)
+        assert links(one) == {x: {y: "self" if x == y else "linked" for y in "abc"} for x in "abc"}
+    shown = started.conversation(b.repl_port)
+    shown.expect(BANNER)
+    shown.send("!mesh")
+    shown.expect(r"6 ends of links")
+    # Texts: to an alias, an id, the start of one, and all.
+    id = c.saved("node.json")["id"]
+    reader = greeted(started, c.repl_port)
+    for target in ("c", id, id[:8], "*"):
+        told = a.ask(f"!tell {target} hello to {target}")["deliveries"]
+        assert {"member": "c", "arrived": True, "detail": ""} in told
+        assert len(told) == (2 if target == "*" else 1)
+        reader.expect(re.escape(f"* a: hello to {target}"))
+    assert "no member is called" in a.ask("!tell nobody x")["error"]["message"]
+    # A refused node, and one that dies, are events too.
+    (started.root / "elsewhere").mkdir()
+    twin: NodeProcess = started.add(NodeProcess("b", started.root / "elsewhere"))
+    twin.wait_until_up()
+    assert iridium("join", a.address, "--node", twin.shell, root=started.root).returncode == 1
+    following.expect(r"refused +b +NAME_IN_USE")
+    c.signal(signal.SIGKILL)
+    following.expect(r"node-down +c\b")
+    a.until({**everyone, "c": "down"})
+    assert links(a)["c"] == {"a": "unknown", "b": "unknown", "c": "self"}
+    assert a.ask("!tell c x")["deliveries"] == [{"member": "c", "arrived": False, "detail": "it is down"}]
+    assert "is up" in a.ask("!forget b")["error"]["message"]
+    assert "forgotten" in a.ask("!forget c")["message"]
+    assert a.states() == {"a": "up", "b": "up"}
+    assert b.states() == {**everyone, "c": "down"}
+    following.send("!stop")
+    following.expect("no longer following")
+    # Programs are events like nodes are.
+    session = greeted(started, a.repl_port)
+    (a.data / "programs" / "bad.iasm").write_text(".data\n.code\nload $0 #1\nload $1 #0\ndiv $0 $1 $2\n")
+    session.send("!load_file bad.iasm")
+    session.send("!run")
+    session.expect("division-by-zero")
+    events = [(event["kind"], event["subject"]) for event in a.ask("!events 100")["events"]]
+    kinds = [kind for kind, _ in events]
+    assert {"node-up", "refused", "node-down", "vm-started", "vm-crashed"} <= set(kinds)
+    for kind, subject in events:  # each is a line of the log
+        a.ever(rf"\b{kind} {re.escape(subject)}\b")
+
+
+def test_log_lines_as_json(started: Started) -> None:
+    """With --log-format json every line that a node writes is one object, events with their fields among them."""
+    node: NodeProcess = started.add(NodeProcess("a", started.root, "--log-format", "json"))
+    node.cluster_port = int(node.ever(r'"bound": "127\.0\.0\.1:(\d+)"')[1])
+    node.repl_port = int(node.ever(r'"address": "127\.0\.0\.1:(\d+)"')[1])
+    [b] = started.nodes("b")
+    assert iridium("join", node.address, "--node", b.shell, root=started.root).returncode == 0
+    rude = started.conversation(node.cluster_port)
+    rude.send("GET / HTTP/1.1")
+    rude.rest()
+    b.signal(signal.SIGKILL)
+    node.until({"a": "up", "b": "down"})
+    events = node.ask("!events")["events"]
+    assert node.stop() == STOPPED
+    lines = [json.loads(line) for line in node.text.splitlines()]
+    told = [(line["kind"], line["subject"], line["detail"]) for line in lines if "kind" in line]
+    assert told == [(event["kind"], event["subject"], event["detail"]) for event in events]
+    assert {kind for kind, _, _ in told} >= {"node-up", "node-down"}
+    assert [line["host"] for line in lines if "problem" in line] == ["127.0.0.1"]
+
+
+def test_five_hundred_silent_connections(started: Started) -> None:
+    """On either port they cost nobody else anything: a node joins, a session works, and the node grows little."""
+    node, b = started.nodes("a", "b")
+    session = greeted(started, node.repl_port)
+    answers(session)
+    before = node.resident()
+    for port in (node.cluster_port, node.repl_port):
+        for number in range(500):
+            stranger = started.conversation(port)
+            if number % 2:
+                stranger.send(b'{"type":"hel')
+    assert iridium("join", node.address, "--node", b.shell, root=started.root).returncode == 0
+    node.until({"a": "up", "b": "up"})
+    answers(session)
+    assert node.resident() - before < 30_000_000
+    node.ever("hung up on 127.0.0.1: no handshake within 5 seconds", 10.0)
+    assert len(re.findall("hung up on", node.text)) <= 10
+    assert "Traceback" not in node.text
 
 
 def test_islands_with_a_common_name(started: Started) -> None:

@@ -17,6 +17,7 @@ from twisted.internet.protocol import ClientCreator, Protocol
 from twisted.logger import globalLogPublisher
 from twisted.plugin import getPlugins
 from twisted.python import usage
+from twisted.python.reflect import namedAny
 
 from iridium.events import EventRing
 from iridium.node import NodeConfig
@@ -248,7 +249,7 @@ def test_log_format(tmp_path: Path) -> None:
     options = Options()
     options.parent = {"logfile": str(tmp_path / "log")}
     options.parseOptions(["--log-format", "json", "--data-root-dir", str(tmp_path)])
-    observer = options.parent["logger"]()
+    observer = namedAny(options.parent["logger"])()
     globalLogPublisher.addObserver(observer)
     EventRing().add("node-up", "b", "127.0.0.1:2255")
     globalLogPublisher.removeObserver(observer)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from iridium.cluster.link import Link, State
+from iridium.errors import OptionError
 from iridium.testing import Network, SimulatedNode
 from tests import simulate
 
@@ -43,9 +46,60 @@ def test_a_broken_rule_is_told_with_its_story(monkeypatch: pytest.MonkeyPatch) -
     """A seed that fails prints how to repeat it and what happened: the campaign can fail at all."""
     monkeypatch.setattr("iridium.cluster.dialling.Dialler.want", lambda self, peer: None)
     monkeypatch.setattr("iridium.cluster.dialling.Dialler.expect", lambda self, peer: None)
-    told = next(filter(None, (simulate.run(seed, most=5) for seed in range(10))))
-    assert "again with: python -m tests.simulate --runs 1 --seed" in told
+    seed, told = next((seed, told) for seed in range(10) if (told := simulate.run(seed, most=5)))
+    found = re.search(
+        r"again with: python -m tests.simulate --runs 1 --seed (\d+) --nodes 5 --faults (\d+)\n", told
+    )
+    assert found is not None, told
+    assert int(found[1]) == seed
     assert "no more faults" in told
+    # The command repeats the story, which is as short as one that fails can be.
+    faults = int(found[2])
+    assert simulate.run(seed, most=5, faults=faults).splitlines()[1:] == told.splitlines()[1:]
+    assert all(simulate.live(seed, 5, fewer)[1] is None for fewer in range(faults))
+
+
+@pytest.mark.parametrize("bug", [RuntimeError("dictionary changed size"), OptionError("no"), RecursionError()])
+def test_whatever_breaks_is_told(monkeypatch: pytest.MonkeyPatch, bug: Exception) -> None:
+    """No kind of error ends the campaign without the command that repeats it."""
+
+    def fail(self: object, link: object, message: object) -> None:
+        raise bug
+
+    monkeypatch.setattr("iridium.cluster.membership.Membership._talk", fail)
+    told = simulate.run(1, most=3)
+    assert "again with: python -m tests.simulate --runs 1 --seed 1 --nodes 3 --faults" in told
+    assert type(bug).__name__ in told
+
+
+def test_a_second_link_is_noticed() -> None:
+    """A node that holds two ready links to one peer breaks the story at once."""
+    story = simulate.Story(1, most=3)
+    assert story.network.run_until(lambda: all(len(n.linked()) == 2 for n in story.network.nodes), 30.0)
+    [node, other, _] = story.network.nodes
+    story.watch()
+    [first] = [link for link in node.pipes if link.owner.id == other.me.id]
+    second = Link(first.role, first.host, 0.0, node.output, "second")
+    second.state, second.owner = State.OPEN, first.owner
+    node.pipes[second] = node.pipes[first]
+    with pytest.raises(simulate.Broken, match="second ready link"):
+        story.watch()
+
+
+def test_a_verdict_that_never_ends_is_noticed() -> None:
+    """A node that is held to be down, while a member that the observer trusts is linked to it, is told of."""
+    story = simulate.Story(1, most=3)
+    network = story.network
+    assert network.run_until(lambda: all(len(n.linked()) == 2 for n in network.nodes), 30.0)
+    [observer, subject, _] = network.nodes
+    network.block(observer, subject)
+    network.block(subject, observer)
+    peer = observer.machine.table.peers[subject.me.id]
+    peer.alive = "down"
+    story.watch()
+    network.now += simulate.SETTLE + 1
+    with pytest.raises(simulate.Broken, match="to be down"):
+        story.watch()
 
 
 def pair(network: Network) -> list[SimulatedNode]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -89,6 +90,9 @@ class Connector:
         problem = failure.value
         if isinstance(problem, error.ConnectionRefusedError):
             self._machine.dialler.failed(dial, "refused", "nothing listens there")
+        elif isinstance(problem, error.ConnectError) and problem.osError == errno.ECONNRESET:
+            # It was accepted, and closed before we looked: as with a process that dies just now.
+            self._machine.dialler.failed(dial, "closed", "the peer hung up")
         elif isinstance(problem, error.DNSLookupError):
             self._machine.dialler.failed(dial, "silent", "the host name cannot be resolved")
         elif isinstance(problem, ValueError):

@@ -30,7 +30,7 @@ class Conversation:
         self._machine = machine
 
     def tell(self, target: str, text: str) -> Deferred[list[Delivery]]:
-        """Show a text to the people at a member, or at all with ``*``.
+        """Show a text to the people at a member, or with ``*`` at all that are not gone.
 
         Returns:
             Fires with whether it arrived, for each; fails with CommandError when there is no such member, or the
@@ -44,12 +44,15 @@ class Conversation:
             )
         except CommandError as error:
             return fail(error)
-        return _all([self._tell(peer, text) for peer in peers if target != "*" or peer.open_link])
+        return _all(
+            [self._tell(peer, text) for peer in peers if target != "*" or peer.state not in ("down", "left")]
+        )
 
     def _tell(self, peer: Peer, text: str) -> Deferred[Delivery]:
         name = self._machine.table.name_of(peer.id)
         if peer.open_link is None:
-            return succeed(Delivery(name, False, f"it is {peer.state}"))
+            why = "there is no link to it just now" if peer.state == "up" else f"it is {peer.state}"
+            return succeed(Delivery(name, False, why))
         result: Deferred[Delivery] = Deferred()
         self._machine.questions.text(
             peer.open_link,

@@ -22,7 +22,7 @@ MOST_DIALS = 16
 EXPECTED = (0.25, 1.0)
 """Seconds, at least and at most, that a newcomer is given to call before it is called."""
 
-RETRY = (0.003, 0.02, 0.1)
+RETRY = (0.0, 0.003, 0.02, 0.1)
 """Seconds until a dial that was hung up on is tried again, before the pauses that grow."""
 
 HOPELESS = 12
@@ -118,7 +118,8 @@ class Dialler:
         peer = dial.peer
         if peer is not None:
             if outcome == "closed" and peer.retries < len(RETRY):
-                # A dying process closes its links before its port: ask again, now that it had time to.
+                # A dying process closes its links before its port, and with that whoever came in meanwhile: so
+                # ask again at once, and a little later.
                 peer.next_dial = None
                 self._membership.world.later(RETRY[peer.retries], lambda: self.want(peer))
                 peer.retries += 1

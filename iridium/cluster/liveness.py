@@ -4,7 +4,8 @@ Links that are silent are pinged in turn, a few a second: with every member doin
 about once a second, however large the mesh is, and a quiet mesh costs its hosts next to nothing. A peer that owes
 an answer for a second is suspected; the other members are asked when they heard from it, and ping it themselves.
 After five seconds in which nobody heard from it, it is down. One whose host refuses the connection is down at
-once. Later evidence makes it up again.
+once. Later evidence makes it up again: the others are asked about the dead too, now and then, in case that one of
+them is reached by somebody else.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING, Literal
 
 from iridium.cluster import messages as m
-from iridium.cluster.link import Link
+from iridium.cluster.link import Link, Role
 from iridium.cluster.peer import NEVER, Outcome, Peer
 
 if TYPE_CHECKING:
@@ -28,8 +29,17 @@ IDLE = 1.0
 LATE = 1.0
 """A tick that comes this much too late means that this process was stopped, and knows nothing of that time."""
 
+UNSURE = 0.25
+"""Seconds after such a tick in which what arrives is no sign of life: the kernel kept it since who knows when."""
+
 HANDSHAKE = 5.0
 """Seconds from a connection to the ready of both ends."""
+
+LOT = 32
+"""Unfinished connections that are closed at once: hundreds would keep the members waiting."""
+
+NEXT_LOT = 0.02
+"""Seconds until more of them are."""
 
 SILENCE = 1.0
 """Seconds without a byte before a link may be pinged, and seconds that an answer may take."""
@@ -67,6 +77,12 @@ NEWS = 0.5
 DIGEST_TO = 3
 """Members that a round goes to: news reaches a hundred nodes in a handful of rounds."""
 
+MISSED_FOR = 2 * DEATH
+"""Seconds that a peer has been down before others are asked about it: what they say is no echo of its last."""
+
+MOST_MISSED = 16
+"""Members that are down of which a round asks: it says little more than a round without."""
+
 TELL_AGAIN = 1.0
 """Seconds before the same member is sent all records again."""
 
@@ -89,12 +105,16 @@ class Liveness:
         self._last_tick = self._due = membership.clock()
         self._next_digest = self._last_tick
         self._allowance = 0.0  # pings that may go out now
+        self._unsure = NEVER  # until when bytes that arrive may have waited while this process was stopped
 
     # --- evidence ---
 
     def heard(self, peer: Peer) -> None:
         """Bytes of a peer arrived."""
-        peer.heard = self._membership.clock()
+        now = self._membership.clock()
+        if now - self._due > LATE or now < self._unsure:
+            return  # this process was stopped: they may be as old as that, and their sender dead
+        peer.heard = now
         peer.pinged = None
         if peer.alive != "up":
             self._become(peer, "up")
@@ -106,7 +126,8 @@ class Liveness:
         """
         peer.told_of = max(peer.told_of, when)
         # Evidence from before it was suspected, or down, is none against that.
-        fresh = self._membership.clock() - when < SUSPICION and when > peer.judged
+        patience = DEATH if peer.alive == "down" else SUSPICION
+        fresh = self._membership.clock() - when < patience and when > peer.judged
         if peer.alive != "up" and fresh:
             self._become(peer, "up")
 
@@ -162,7 +183,7 @@ class Liveness:
         """Look at the clock.
 
         Returns:
-            Seconds until this is to be called again: :data:`TICK` or :data:`IDLE`.
+            Seconds until this is to be called again: :data:`TICK`, :data:`IDLE`, or :data:`NEXT_LOT`.
         """
         membership = self._membership
         now = membership.clock()
@@ -171,10 +192,14 @@ class Liveness:
         if late > LATE:
             self._forgive(late, now)
         membership.questions.tick(now)
-        for link in list(membership.handshakes):
-            if now - link.began > HANDSHAKE:
-                membership.link_lost(link, f"no handshake within {HANDSHAKE:g} seconds")
+        overdue = [link for link in membership.handshakes if now - link.began > HANDSHAKE]
+        for link in overdue[:LOT]:
+            problem = f"no handshake within {HANDSHAKE:g} seconds"
+            if link.role is Role.ACCEPTOR:  # what we dialled is known by its dial
+                membership.world.complain(link.host, problem)
+            membership.link_lost(link, problem)
         suspects = []
+        missed = []
         links = []
         busy = bool(membership.handshakes or membership.questions.open)
         for peer in list(membership.table.peers.values()):
@@ -194,6 +219,8 @@ class Liveness:
             elif peer.gone is not None and now - peer.gone > RETENTION:
                 membership.table.forget(peer.record)  # or a member that remembers it longer brings it back
                 membership.drop(peer)
+            elif peer.alive == "down" and not peer.record.left and now - peer.judged > MISSED_FOR:
+                missed.append(peer.id)
             in_doubt = peer.alive != "down" and not peer.record.left
             busy = busy or in_doubt or (peer.next_dial is not None and peer.next_dial - now < IDLE)
         self._ping_some(links, now, elapsed)
@@ -203,14 +230,15 @@ class Liveness:
         if now >= self._next_digest + (DIGEST_EVERY if membership.handshakes and not suspects else 0.0):
             pause = ASK_EVERY if suspects else DIGEST_EVERY
             self._next_digest = now + pause * membership.random.uniform(0.75, 1.25)
-            self._tell(suspects)
-        pause = TICK if busy else IDLE
+            self._tell(suspects, missed)
+        pause = NEXT_LOT if len(overdue) > LOT else TICK if busy else IDLE
         self._due = now + pause
         return pause
 
     def _forgive(self, late: float, now: float) -> None:
         """Restart every timer: while this process was stopped, others may have answered in vain."""
         membership = self._membership
+        self._unsure = now + UNSURE
         membership.questions.postpone(late)
         for link in membership.handshakes:
             link.began += late
@@ -247,13 +275,15 @@ class Liveness:
             peer.pinged = now
             link.send(m.Ping(0))
 
-    def _tell(self, suspects: list[str]) -> None:
-        """Tell some members the hash of what we know; ask all about those we suspect."""
+    def _tell(self, suspects: list[str], missed: list[str]) -> None:
+        """Tell some members the hash of what we know; ask all about those we suspect, some about those we miss."""
         membership = self._membership
         links = [p.open_link for p in membership.table.peers.values() if p.open_link]
         chosen = links if suspects else membership.random.sample(links, min(DIGEST_TO, len(links)))
+        # One that nobody heard from may be back, and out of our reach alone.
+        asks = suspects + membership.random.sample(missed, min(MOST_MISSED, len(missed)))
         for link in chosen:
-            link.send(m.Digest(membership.table.hash(), asks=suspects))
+            link.send(m.Digest(membership.table.hash(), asks=asks))
 
     def digest(self, peer: Peer, link: Link, message: m.Digest) -> None:
         """A member told what it knows, or asks what we do."""
@@ -269,7 +299,9 @@ class Liveness:
             for asked in known:
                 if asked.pinged is None and now - asked.heard >= ASKED:
                     self._ping(asked, now)
-            ages = {p.id: max(0, int(1000 * (now - p.heard))) for p in known if p.heard > now - RETENTION}
+            # Of one that is down for us we know more than when we last heard from it.
+            told = [p for p in known if p.alive != "down" and p.heard > now - RETENTION]
+            ages = {p.id: max(0, int(1000 * (now - p.heard))) for p in told}
             link.send(m.Digest(ages=ages))
         own = membership.table.hash()
         if not message.hash or message.hash == own:

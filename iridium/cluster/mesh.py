@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from iridium.cluster import messages as m
+from iridium.cluster.accepting import take_few
 from iridium.cluster.connecting import Connector
 from iridium.cluster.conversation import Conversation, Texts
 from iridium.cluster.link import Link
@@ -95,6 +96,7 @@ class Mesh:
             CannotListenError: the port is in use or not allowed.
         """
         self._port = self._reactor.listenTCP(port, ClusterFactory(self), backlog=MOST_HANDSHAKES, interface=host)
+        take_few(self._port)
         bound = join_address(host, self._port.getHost().port)
         self.me.address = advertise or bound
         self.machine.table.changed()
@@ -249,6 +251,13 @@ class Mesh:
         """Something happened that people want to know."""
         self._events.add(kind, subject, detail)
 
+    def complain(self, host: str, problem: str) -> None:
+        """A line in the log about somebody who is hung up on; not for each of a flood."""
+        unsaid = self._complaints.ask(self._clock())
+        if unsaid is not None:
+            more = f" (and {unsaid} others were)" if unsaid else ""
+            self._log.warn("hung up on {host}: {problem}{more}", host=host, problem=problem, more=more)
+
     def text(self, sender: str, text: str) -> None:
         """A person at another node said something."""
         self._events.add("text", sender, text)
@@ -303,10 +312,7 @@ class Mesh:
 
     def misbehaved(self, link: Link, error: m.MessageError) -> None:
         """A peer said what it must not: hang up, with one line in the log."""
-        unsaid = self._complaints.ask(self._clock())
-        if unsaid is not None:
-            more = f" (and {unsaid} others were)" if unsaid else ""
-            self._log.warn("hung up on {host}: {problem}{more}", host=link.host, problem=str(error), more=more)
+        self.complain(link.host, str(error))
         self.machine.link_lost(link, str(error))
 
 

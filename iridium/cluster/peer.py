@@ -206,6 +206,9 @@ class Surroundings(Protocol):
     def event(self, kind: str, subject: str, detail: str) -> None:
         """Something happened that people want to know."""
 
+    def complain(self, host: str, problem: str) -> None:
+        """Somebody at a host is hung up on, and people may want to know why."""
+
     def text(self, sender: str, text: str) -> None:
         """A person at another node said something."""
 

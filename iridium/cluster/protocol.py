@@ -126,4 +126,7 @@ class ClusterFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> ClusterProtocol | None:
         """A protocol for a new connection, or None when too many are unfinished."""
-        return ClusterProtocol(self._mesh) if self._mesh.has_room() else None
+        if self._mesh.has_room():
+            return ClusterProtocol(self._mesh)
+        self._mesh.complain(getattr(addr, "host", "somebody"), "too many connections are in a handshake")
+        return None
