@@ -21,7 +21,7 @@ from zope.interface import implementer
 from iridium.errors import OptionError
 from iridium.vm import VM
 from iridium.vm.engine import WARM
-from iridium.vm.native.layout import IDLE, Shared, Worker
+from iridium.vm.runtime.layout import IDLE, Shared, Worker
 
 if TYPE_CHECKING:
     from iridium.scheduler.turns import Task
@@ -252,7 +252,7 @@ class Workers:
         self._runtime.submit(ctypes.addressof(self._shared), address)
 
     def _start_threads(self) -> None:
-        from iridium.vm.native.scheduling import TURN
+        from iridium.vm.runtime.scheduling import TURN
 
         self._shared.turn = TURN
         self._shared.host_file = os.eventfd(0, os.EFD_CLOEXEC)
@@ -266,7 +266,7 @@ class Workers:
 
     def _work(self, worker: Worker) -> None:
         """One worker thread's life."""
-        from iridium.vm.native.scheduling import STOPPING
+        from iridium.vm.runtime.scheduling import STOPPING
 
         work, address, compiler = self._runtime.work, ctypes.addressof(worker), self._runtime.compiler
         while work(address, CALL) != STOPPING:

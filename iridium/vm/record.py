@@ -93,7 +93,7 @@ class Record(ctypes.Structure):
         ("stack", ctypes.c_uint64),
         ("output", ctypes.c_uint64),
         ("program", ctypes.c_uint64),  # of the program as the native engines have it, or 0
-        # What the native scheduler keeps about it; see iridium.vm.native.scheduling.
+        # What the native scheduler keeps about it; see iridium.vm.runtime.scheduling.
         ("next", ctypes.c_uint64),  # the record behind it in the queue that it is in
         ("next_event", ctypes.c_uint64),  # and in the list of those that the host must look at
         ("limit", ctypes.c_uint64),  # instructions that it may still execute

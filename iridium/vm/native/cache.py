@@ -28,7 +28,7 @@ def compiler_digest() -> str:
     """A hash of everything in Iridium that an object depends on: the table, the lowerings, the compilers."""
     digest = hashlib.sha256(repr(INSTRUCTIONS).encode())
     shared = [_SOURCES / name for name in _SHARED]
-    for source in [*sorted(_SOURCES.rglob("*.py")), *shared]:
+    for source in [*sorted(_SOURCES.rglob("*.py")), *sorted(_SOURCES.parent.glob("runtime/*.py")), *shared]:
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
     return digest.hexdigest()
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 from iridium.isa import WORD, Fault
 from iridium.vm.native.emit import MODULE, OFFSETS, UNLIKELY, Effects, Emitter, nothing
 from iridium.vm.native.flow import Flow, Op
-from iridium.vm.native.layout import ELSEWHERE, LEFT, SHORT, ProgramRecord
 from iridium.vm.native.lowering import LOWERINGS
 from iridium.vm.record import Stop, Waiting
+from iridium.vm.runtime.layout import ELSEWHERE, LEFT, SHORT, ProgramRecord
 
 _SCOPES = """
 !1 = distinct !{!1}

@@ -9,13 +9,13 @@ the copy of the code that the instruction is in.
 from __future__ import annotations
 
 from iridium.isa import INSTRUCTIONS, WORD, Fault
-from iridium.vm.native import runtime, scheduling
 from iridium.vm.native.emit import MODULE, OFFSETS, UNLIKELY, Effects, Emitter, Lines, nothing
-from iridium.vm.native.layout import ENTERED, Decoded, ProgramRecord
 from iridium.vm.native.lowering import LOWERINGS
 from iridium.vm.native.program import DECODED, MARKER, OPCODES, PIECES
-from iridium.vm.native.subset import translate
+from iridium.vm.native.translate import translate
 from iridium.vm.record import Stop, Waiting
+from iridium.vm.runtime import scheduling, turns
+from iridium.vm.runtime.layout import ENTERED, Decoded, ProgramRecord
 
 _PARAMETERS = "ptr %vm, ptr %ip, i64 %budget, ptr %code"
 _CONVENTION = "preserve_nonecc i64"
@@ -251,6 +251,6 @@ def interpreter_ir() -> str:
             MODULE,
             *definitions,
             f"@pieces = constant [{len(table)} x ptr] [{pieces}]",
-            translate(runtime, scheduling),
+            translate(turns, scheduling),
         ]
     )

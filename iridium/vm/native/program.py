@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from iridium.image import legal_opcodes
 from iridium.isa import BY_OPCODE, CODE, REGISTERS, WORD, Fault, Instruction
-from iridium.vm.native.layout import Decoded, ProgramRecord
 from iridium.vm.program import Program
+from iridium.vm.runtime.layout import Decoded, ProgramRecord
 
 DECODED = ctypes.sizeof(Decoded)
 """Bytes of a decoded instruction."""

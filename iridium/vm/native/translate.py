@@ -1,13 +1,7 @@
-"""A small subset of Python that becomes LLVM IR: what the native runtime is written in.
+"""From the subset of Python that the runtime is written in to LLVM IR.
 
-A function marked ``@native`` is never called by Python. Its source is read, and made into a function in machine
-code with the same name: ``docs/native.md`` tells what it may use. In short: integers of stated width, fields of C
-structures,
-``if``, ``while``, ``return``, and calls of one another and of the few operations at the end of this module. There
-are no objects, no exceptions and no checks: an index out of range is written where it points.
-
-Every address is a ``u64``. A parameter or a variable annotated with a structure's class is the address of such a
-structure, and its fields are read and written in place.
+:mod:`iridium.vm.runtime.subset` says what the subset is. A function's source is read, and becomes a function in
+machine code with the same name.
 """
 
 from __future__ import annotations
@@ -16,20 +10,10 @@ import ast
 import ctypes
 import inspect
 import textwrap
-from collections.abc import Callable
 from types import FunctionType, ModuleType
-from typing import Any, NamedTuple, NoReturn, TypeAlias, TypeVar
+from typing import Any, NamedTuple, NoReturn
 
-F = TypeVar("F", bound=Callable[..., Any])
-T = TypeVar("T")
-
-# The integer types, as type checkers see them. Called, they convert: u32(x) keeps the low 32 bits.
-u8: TypeAlias = int
-i32: TypeAlias = int
-u32: TypeAlias = int
-i64: TypeAlias = int
-u64: TypeAlias = int
-f64: TypeAlias = float
+from iridium.vm.runtime.subset import EXTERNALS, FUNCTIONS
 
 
 class Type(NamedTuple):
@@ -80,25 +64,6 @@ class Value(NamedTuple):
 
     text: str
     type: Type | None
-
-
-FUNCTIONS: dict[str, FunctionType] = {}
-"""Every ``@native`` function by name, in the order of the sources."""
-
-EXTERNALS: dict[str, FunctionType] = {}
-"""Functions that the runtime calls and does not define: the C library's, and the native interpreter's entry."""
-
-
-def native(function: F) -> F:
-    """Mark a function as one of the runtime."""
-    FUNCTIONS[function.__name__] = function  # type: ignore[assignment]
-    return function
-
-
-def external(function: F) -> F:
-    """Mark a declaration of a function that is found when the runtime is linked."""
-    EXTERNALS[function.__name__] = function  # type: ignore[assignment]
-    return function
 
 
 def translate(*modules: ModuleType) -> str:
@@ -499,10 +464,15 @@ class _Function:
     def _do_at(self, struct: ast.expr, address: ast.expr) -> Value:
         return Value(self._typed(address, _U64), self._kind(struct))
 
-    def _do_address(self, node: ast.expr) -> Value:
-        if isinstance(node, ast.Name):
-            return Value(self._value(node).text, _U64)
-        pointer, _ = self._place(node)
+    def _do_address(self, struct: ast.expr) -> Value:
+        return Value(self._value(struct).text, _U64)
+
+    def _field(self, struct: ast.expr, name: ast.expr) -> tuple[str, Type]:
+        assert isinstance(name, ast.Constant)
+        return self._place(ast.copy_location(ast.Attribute(struct, str(name.value)), struct))
+
+    def _do_field_address(self, struct: ast.expr, name: ast.expr) -> Value:
+        pointer, _ = self._field(struct, name)
         return Value(self._op(f"ptrtoint ptr {pointer} to i64"), _U64)
 
     def _do_load(self, kind: ast.expr, address: ast.expr) -> Value:
@@ -517,27 +487,27 @@ class _Function:
     def _bytes(self, type_: Type) -> int:
         return _WIDTH[type_.ir] // 8
 
-    def _do_load_acquire(self, field: ast.expr) -> Value:
-        pointer, type_ = self._place(field)
+    def _do_load_acquire(self, struct: ast.expr, name: ast.expr) -> Value:
+        pointer, type_ = self._field(struct, name)
         return Value(self._op(f"load atomic {type_.ir}, ptr {pointer} acquire, align {self._bytes(type_)}"), type_)
 
-    def _do_store_release(self, field: ast.expr, value: ast.expr) -> None:
-        pointer, type_ = self._place(field)
+    def _do_store_release(self, struct: ast.expr, name: ast.expr, value: ast.expr) -> None:
+        pointer, type_ = self._field(struct, name)
         text = self._typed(value, type_)
         self._line(f"store atomic {type_.ir} {text}, ptr {pointer} release, align {self._bytes(type_)}")
 
-    def _do_exchange(self, field: ast.expr, value: ast.expr) -> Value:
-        pointer, type_ = self._place(field)
+    def _do_exchange(self, struct: ast.expr, name: ast.expr, value: ast.expr) -> Value:
+        pointer, type_ = self._field(struct, name)
         text = self._typed(value, type_)
         return Value(self._op(f"atomicrmw xchg ptr {pointer}, {type_.ir} {text} seq_cst"), type_)
 
-    def _do_add_atomic(self, field: ast.expr, value: ast.expr) -> Value:
-        pointer, type_ = self._place(field)
+    def _do_add_atomic(self, struct: ast.expr, name: ast.expr, value: ast.expr) -> Value:
+        pointer, type_ = self._field(struct, name)
         text = self._typed(value, type_)
         return Value(self._op(f"atomicrmw add ptr {pointer}, {type_.ir} {text} seq_cst"), type_)
 
-    def _do_compare_exchange(self, field: ast.expr, expected: ast.expr, new: ast.expr) -> Value:
-        pointer, type_ = self._place(field)
+    def _do_compare_exchange(self, struct: ast.expr, name: ast.expr, expected: ast.expr, new: ast.expr) -> Value:
+        pointer, type_ = self._field(struct, name)
         old, value = self._typed(expected, type_), self._typed(new, type_)
         pair = self._op(f"cmpxchg ptr {pointer}, {type_.ir} {old}, {type_.ir} {value} seq_cst seq_cst")
         return Value(self._op(f"extractvalue {{ {type_.ir}, i1 }} {pair}, 1"), _BOOL)
@@ -557,66 +527,3 @@ class _Function:
             f"{kind.ir} {self._typed(node, kind)}" for kind, node in zip(kinds, (vm, fuel, index), strict=True)
         )
         return Value(self._op(f"call i64 {entry}({passed})"), _U64)
-
-
-# The operations, as type checkers see them.
-
-
-def at(struct: type[T], address: int) -> T:
-    """The structure at an address."""
-    raise NotImplementedError
-
-
-def address(place: object) -> int:
-    """The address of a structure, or of a field."""
-    raise NotImplementedError
-
-
-def load(kind: type[T], address: int) -> T:
-    """The value at an address, which need not be aligned."""
-    raise NotImplementedError
-
-
-def store(kind: type[T], address: int, value: T) -> None:
-    """Write a value at an address, which need not be aligned."""
-    raise NotImplementedError
-
-
-def load_acquire(field: T) -> T:
-    """Read a field that another thread writes with :func:`store_release`; what it wrote before is seen too."""
-    raise NotImplementedError
-
-
-def store_release(field: T, value: T) -> None:
-    """Write a field for a thread that reads it with :func:`load_acquire`."""
-    raise NotImplementedError
-
-
-def exchange(field: T, value: T) -> T:
-    """Write a field and give what was there, as one step that no thread can come between."""
-    raise NotImplementedError
-
-
-def add_atomic(field: T, value: T) -> T:
-    """Add to a field and give what was there, as one step."""
-    raise NotImplementedError
-
-
-def compare_exchange(field: T, expected: T, new: T) -> bool:
-    """Write a field if it still is what is expected, as one step; whether it was."""
-    raise NotImplementedError
-
-
-def copy(to: int, source: int, size: int) -> None:
-    """Copy bytes that do not overlap."""
-    raise NotImplementedError
-
-
-def clear(to: int, size: int) -> None:
-    """Set bytes to zero."""
-    raise NotImplementedError
-
-
-def enter(function: int, vm: object, fuel: int, index: int) -> int:
-    """Call compiled code: its address, the VM, the budget left, the instruction to enter at; what is left then."""
-    raise NotImplementedError

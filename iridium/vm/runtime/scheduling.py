@@ -1,5 +1,5 @@
 """The native scheduler: a queue of VMs that can run, workers that give them turns, and a list of what the host
-must look at. In the subset of Python that :mod:`iridium.vm.native.subset` makes machine code of.
+must look at. In the subset of Python that :mod:`iridium.vm.runtime.subset` makes machine code of.
 
 There is one queue, first in, first out. A worker takes a batch from it, gives each VM of the batch a turn, and
 puts those that go on behind the others: two short looks at the shared queue for many turns, and every VM gets its
@@ -12,13 +12,15 @@ the VM does not run; a VM that is stopped in the queue is dropped by the worker 
 
 from __future__ import annotations
 
-from iridium.vm.native.layout import IDLE, QUEUED, RUNNING, Shared, Worker
-from iridium.vm.native.runtime import advance
-from iridium.vm.native.subset import (
+from iridium.vm.output import Ring
+from iridium.vm.record import Record, Stop
+from iridium.vm.runtime.layout import IDLE, QUEUED, RUNNING, Shared, Worker
+from iridium.vm.runtime.subset import (
     address,
     at,
     exchange,
     external,
+    field_address,
     i32,
     load_acquire,
     native,
@@ -26,8 +28,7 @@ from iridium.vm.native.subset import (
     u32,
     u64,
 )
-from iridium.vm.output import Ring
-from iridium.vm.record import Record, Stop
+from iridium.vm.runtime.turns import advance
 
 TURN = 4096
 """Instructions of a turn: some microseconds interpreted, so that a thousand busy VMs have their turns in some
@@ -72,23 +73,23 @@ def eventfd_write(file: i32, value: u64) -> i32:
 @native
 def now(worker: Worker) -> u64:
     """Nanoseconds by a clock that never steps."""
-    clock_gettime(CLOCK_MONOTONIC, address(worker.seconds))
+    clock_gettime(CLOCK_MONOTONIC, field_address(worker, "seconds"))
     return u64(worker.seconds) * 1000000000 + u64(worker.nanoseconds)
 
 
 @native
 def acquire_queue(shared: Shared) -> None:
     """Hold the queue's lock: for a few instructions, so whoever waits lets others run instead of sleeping."""
-    while exchange(shared.lock, 1) != 0:
-        while load_acquire(shared.lock) != 0:
+    while exchange(shared, "lock", 1) != 0:
+        while load_acquire(shared, "lock") != 0:
             sched_yield()
 
 
 @native
 def acquire_events(shared: Shared) -> None:
     """Hold the lock of the events, likewise."""
-    while exchange(shared.events_lock, 1) != 0:
-        while load_acquire(shared.events_lock) != 0:
+    while exchange(shared, "events_lock", 1) != 0:
+        while load_acquire(shared, "events_lock") != 0:
             sched_yield()
 
 
@@ -116,7 +117,7 @@ def submit(shared: Shared, vm: Record) -> None:
     if vm.state == IDLE:
         vm.state = QUEUED
         append(shared, vm, vm, u32(1), u32(1))
-    store_release(shared.lock, 0)
+    store_release(shared, "lock", 0)
 
 
 @native
@@ -124,8 +125,8 @@ def request_stop(vm: Record) -> u32:
     """Let a VM have no more turns; whether it has one at this moment. For the host, which asks until it has
     none.
     """
-    exchange(vm.stop_requested, 1)
-    if load_acquire(vm.state) == RUNNING:
+    exchange(vm, "stop_requested", 1)
+    if load_acquire(vm, "state") == RUNNING:
         return u32(1)
     return u32(0)
 
@@ -134,7 +135,7 @@ def request_stop(vm: Record) -> u32:
 def tell_host(shared: Shared, vm: Record, state: u32) -> None:
     """Put a VM on the list of events, and change its state, as one step."""
     acquire_events(shared)
-    store_release(vm.state, state)
+    store_release(vm, "state", state)
     wake: u32 = 0
     if vm.in_events == 0:
         vm.in_events = 1
@@ -145,7 +146,7 @@ def tell_host(shared: Shared, vm: Record, state: u32) -> None:
         else:
             at(Record, shared.last_event).next_event = address(vm)
         shared.last_event = address(vm)
-    store_release(shared.events_lock, 0)
+    store_release(shared, "events_lock", 0)
     if wake != 0:
         eventfd_write(shared.host_file, u64(1))
 
@@ -160,7 +161,7 @@ def take_event(shared: Shared) -> u64:
         shared.first_event = vm.next_event
         vm.in_events = 0
         shared.event_state = vm.state
-    store_release(shared.events_lock, 0)
+    store_release(shared, "events_lock", 0)
     return found
 
 
@@ -179,7 +180,7 @@ def take_batch(shared: Shared, worker: Worker) -> None:
         shared.queued -= 1
         wanted -= 1
         push(worker, vm)
-    store_release(shared.lock, 0)
+    store_release(shared, "lock", 0)
 
 
 @native
@@ -204,7 +205,7 @@ def give_back(shared: Shared, worker: Worker) -> None:
     append(shared, at(Record, worker.head), at(Record, worker.tail), worker.count, worker.count - 1)
     worker.head = 0
     worker.count = 0
-    store_release(shared.lock, 0)
+    store_release(shared, "lock", 0)
 
 
 @native
@@ -213,16 +214,16 @@ def dropped(shared: Shared, vm: Record) -> u32:
     acquire_queue(shared)
     stopped = vm.stop_requested
     if stopped != 0:
-        store_release(vm.state, IDLE)
-    store_release(shared.lock, 0)
+        store_release(vm, "state", IDLE)
+    store_release(shared, "lock", 0)
     return stopped
 
 
 @native
 def turn(shared: Shared, worker: Worker, vm: Record) -> None:
     """Give one VM its turn."""
-    exchange(vm.state, RUNNING)
-    if load_acquire(vm.stop_requested) != 0 and dropped(shared, vm) != 0:
+    exchange(vm, "state", RUNNING)
+    if load_acquire(vm, "stop_requested") != 0 and dropped(shared, vm) != 0:
         return
     budget = u64(shared.turn)
     if worker.head == 0 and shared.queued == 0:
@@ -234,17 +235,17 @@ def turn(shared: Shared, worker: Worker, vm: Record) -> None:
     vm.turns += 1
     worker.turns += 1
     worker.executed += budget - left
-    if load_acquire(vm.stop_requested) != 0 and dropped(shared, vm) != 0:
+    if load_acquire(vm, "stop_requested") != 0 and dropped(shared, vm) != 0:
         return
     if vm.stop != Stop.BUDGET or vm.limit == 0:
         tell_host(shared, vm, u32(IDLE))
         return
     if vm.output != 0 and vm.in_events == 0:
         ring = at(Ring, vm.output)
-        if ring.written != load_acquire(ring.read):
+        if ring.written != load_acquire(ring, "read"):
             # The host reads what was printed while the VM goes on.
             tell_host(shared, vm, u32(QUEUED))
-    store_release(vm.state, QUEUED)
+    store_release(vm, "state", QUEUED)
     push(worker, vm)
 
 
@@ -254,18 +255,18 @@ def work(worker: Worker, nanoseconds: u64) -> u32:
     shared = at(Shared, worker.shared)
     end = now(worker) + nanoseconds
     while True:
-        if load_acquire(shared.stopping) != 0:
+        if load_acquire(shared, "stopping") != 0:
             return u32(STOPPING)
         take_batch(shared, worker)
         if worker.head == 0:
             acquire_queue(shared)
             if shared.head == 0 and shared.stopping == 0:
                 shared.waiting += 1
-                store_release(shared.lock, 0)
+                store_release(shared, "lock", 0)
                 # Nothing to do: sleep until somebody submits a VM. The time asked for may be over then.
-                eventfd_read(shared.workers_file, address(worker.seconds))
+                eventfd_read(shared.workers_file, field_address(worker, "seconds"))
                 return u32(NOTHING)
-            store_release(shared.lock, 0)
+            store_release(shared, "lock", 0)
         remaining = worker.count
         while remaining != 0:
             vm = at(Record, worker.head)
@@ -282,8 +283,8 @@ def work(worker: Worker, nanoseconds: u64) -> u32:
 def stop_workers(shared: Shared) -> None:
     """Let every worker return."""
     acquire_queue(shared)
-    store_release(shared.stopping, 1)
+    store_release(shared, "stopping", 1)
     while shared.waiting != 0:
         shared.waiting -= 1
         eventfd_write(shared.workers_file, u64(1))
-    store_release(shared.lock, 0)
+    store_release(shared, "lock", 0)

@@ -1,13 +1,15 @@
 """What the native engines call: growing memory, printing, and the turn of a VM. In the subset of Python that
-:mod:`iridium.vm.native.subset` makes machine code of.
+:mod:`iridium.vm.runtime.subset` makes machine code of.
 """
 
 from __future__ import annotations
 
 from iridium.isa import WORD, Fault
 from iridium.vm.memory import FLAGS, PROTECTION
-from iridium.vm.native.layout import ELSEWHERE, ENTERED, LEFT, SHORT, ProgramRecord
-from iridium.vm.native.subset import (
+from iridium.vm.output import ITEM, LONGEST_STRING, RING_HEADER, Ring
+from iridium.vm.record import Record, Stop
+from iridium.vm.runtime.layout import ELSEWHERE, ENTERED, LEFT, SHORT, ProgramRecord
+from iridium.vm.runtime.subset import (
     at,
     enter,
     external,
@@ -20,8 +22,6 @@ from iridium.vm.native.subset import (
     u32,
     u64,
 )
-from iridium.vm.output import ITEM, LONGEST_STRING, RING_HEADER, Ring
-from iridium.vm.record import Record, Stop
 
 FAILED = 0xFFFF_FFFF_FFFF_FFFF
 """What ``mmap`` returns when it has no room."""
@@ -98,7 +98,7 @@ def print_item(vm: Record, tag: u32, bits: u64) -> u32:
     item = vm.output + RING_HEADER + ring.written % u64(vm.output_capacity) * ITEM
     store(u64, item, u64(tag))
     store(u64, item + 8, bits)
-    store_release(ring.written, ring.written + 1)
+    store_release(ring, "written", ring.written + 1)
     return u32(1)
 
 
