@@ -256,6 +256,64 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     Instruction(65, "PRTC", (R,), "print the character with code point r", (Fault.BAD_STRING,), 1),
     Instruction(66, "HLTR", (R,), "stop with code r", version=1, leaves=True),
     Instruction(67, "DJMPN", (CODE,), "if not equal_flag, pc = address", _JUMP, 1, True),
+    # Processes. A pid is positive; 0 is nobody. What can be refused sets equal_flag: 1 is yes.
+    Instruction(80, "SELF", (W,), "r = own pid", version=1),
+    Instruction(
+        81, "SPAWN", (R, W), "b = pid of a new process at code address a, with these registers; or 0", _JUMP, 1
+    ),
+    Instruction(
+        82,
+        "SPAWNON",
+        (R, R, W),
+        "c = the same on the node with the name at read-only offset b, or of number -1 - b; or 0",
+        (Fault.BAD_JUMP, Fault.READ_ONLY_BOUNDS, Fault.BAD_STRING),
+        1,
+    ),
+    Instruction(83, "SEND", (R, R), "send the word b to process a", version=1),
+    Instruction(84, "SENDP", (R, R), "send the pid b to process a", version=1),
+    Instruction(85, "SENDM", (R, R, R), "send c bytes of the heap from b on to process a", _HEAP, 1),
+    Instruction(
+        86,
+        "RECV",
+        (W, W, W),
+        "wait for a message: a = value, b = sender, c = kind; bytes stay for RECVM",
+        version=1,
+    ),
+    Instruction(
+        87, "RECVT", (R,), "wait for a message at most r milliseconds; equal_flag = there is one", version=1
+    ),
+    Instruction(
+        88,
+        "RECVM",
+        (R, W, W),
+        "wait for a message; if it is bytes: into the heap at a, b = how many, c = sender, equal_flag = 1",
+        _HEAP,
+        1,
+    ),
+    Instruction(
+        89,
+        "REGISTER",
+        (R,),
+        "take the name at read-only offset r, if nobody has it",
+        (Fault.READ_ONLY_BOUNDS, Fault.BAD_STRING),
+        1,
+    ),
+    Instruction(
+        90,
+        "WHEREIS",
+        (R, W),
+        "b = pid of the process with the name at read-only offset a, `name` or `name@node`; or 0",
+        (Fault.READ_ONLY_BOUNDS, Fault.BAD_STRING),
+        1,
+    ),
+    Instruction(91, "MONITOR", (R,), "ask for a message of kind 3 when process r ends", version=1),
+    Instruction(92, "DEMONITOR", (R,), "ask no longer", version=1),
+    Instruction(93, "LINK", (R,), "end when process r ends abnormally, and the other way round", version=1),
+    Instruction(94, "EXIT", (R,), "end with exit reason r; 0 is normal", version=1, leaves=True),
+    Instruction(95, "KILL", (R,), "end process r", version=1),
+    Instruction(96, "SLEEP", (R,), "wait r milliseconds; 0 lets the others go first", version=1),
+    Instruction(97, "CLOCK", (W,), "r = milliseconds of a clock that never steps, wrapping", version=1),
+    Instruction(98, "NODES", (W,), "r = members of the cluster that are up, this node included", version=1),
 )
 
 BY_NAME: dict[str, Instruction] = {row.name: row for row in INSTRUCTIONS}

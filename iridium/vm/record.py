@@ -30,6 +30,15 @@ class Waiting(enum.IntEnum):
 
     NOTHING = 0
     OUTPUT_ROOM = 1
+    """A reader of what it prints."""
+    MESSAGE = 2
+    """A message in its mailbox, or the time that it said."""
+    TIME = 3
+    """A point in time."""
+    SERVICE = 4
+    """An answer of its node, to what the instruction asks."""
+    TURN = 5
+    """Only its next turn: it has let the others go first."""
 
 
 class Record(ctypes.Structure):
@@ -62,12 +71,31 @@ class Record(ctypes.Structure):
     output: int
     program: int
     next: int
-    next_event: int
     limit: int
     state: int
     stop_requested: int
-    in_events: int
     turns: int
+    worker: int
+    mailbox: int
+    mailbox_head: int
+    mailbox_count: int
+    mailbox_capacity: int
+    mailbox_bytes: int
+    watches: int
+    deadline: int
+    timer: int
+    message_kind: int
+    answer: int
+    answered: int
+    exit_reason: int
+    parent: int
+    known: int
+    next_event: int
+    in_events: int
+    pid: int
+    kind: int
+    mailbox_lock: int
+    reserved: int
 
     _fields_ = [
         ("float_registers", ctypes.c_double * REGISTERS),
@@ -93,12 +121,33 @@ class Record(ctypes.Structure):
         ("stack", ctypes.c_uint64),
         ("output", ctypes.c_uint64),
         ("program", ctypes.c_uint64),  # of the program as the native engines have it, or 0
-        # What the native scheduler keeps about it; see iridium.vm.runtime.scheduling.
+        # What the scheduler keeps about it; see iridium.vm.runtime.scheduling.
         ("next", ctypes.c_uint64),  # the record behind it in the queue that it is in
-        ("next_event", ctypes.c_uint64),  # and in the list of those that the host must look at
         ("limit", ctypes.c_uint64),  # instructions that it may still execute
         ("state", ctypes.c_uint32),
         ("stop_requested", ctypes.c_uint32),
-        ("in_events", ctypes.c_uint32),
+        ("worker", ctypes.c_uint64),  # whose turn it is in
+        # What makes it a process; see iridium.vm.runtime.processes.
+        ("mailbox", ctypes.c_uint64),  # a ring of messages, or 0
+        ("mailbox_head", ctypes.c_uint32),
+        ("mailbox_count", ctypes.c_uint32),
+        ("mailbox_capacity", ctypes.c_uint32),
+        ("mailbox_bytes", ctypes.c_uint32),  # in messages of bytes
+        ("watches", ctypes.c_uint64),  # a list of who watches it and whom it watches
+        ("deadline", ctypes.c_uint64),  # nanoseconds; until when it waits, or 0
+        ("timer", ctypes.c_uint32),  # its place in the heap of deadlines, from 1; 0 is none
+        ("message_kind", ctypes.c_uint32),  # of the message that it took last
+        ("answer", ctypes.c_int32),  # of a service
+        ("answered", ctypes.c_uint32),  # 0: not yet; 1: no; 2: yes
+        ("exit_reason", ctypes.c_int32),
+        ("parent", ctypes.c_uint32),  # who spawned it; of a proxy, the pid that its own node knows it by
+        ("known", ctypes.c_uint64),  # to which nodes, by number: they are told when it ends
         ("turns", ctypes.c_uint32),  # that it has had
+        # From here on, what survives when a slot is used again.
+        ("in_events", ctypes.c_uint32),
+        ("next_event", ctypes.c_uint64),  # the record behind it in the list of those that the host must look at
+        ("pid", ctypes.c_uint32),
+        ("kind", ctypes.c_uint32),
+        ("mailbox_lock", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
     ]

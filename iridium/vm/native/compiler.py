@@ -16,7 +16,7 @@ from __future__ import annotations
 from iridium.isa import WORD, Fault
 from iridium.vm.native.emit import MODULE, OFFSETS, UNLIKELY, Effects, Emitter, nothing
 from iridium.vm.native.flow import Flow, Op
-from iridium.vm.native.lowering import LOWERINGS
+from iridium.vm.native.lowering import INTERPRETED, LOWERINGS
 from iridium.vm.record import Stop, Waiting
 from iridium.vm.runtime.layout import ELSEWHERE, LEFT, SHORT, ProgramRecord
 
@@ -92,12 +92,12 @@ class _Region(Emitter):
         self.ended = False
         for self._index in range(block, end):
             self._op = self._flow.ops[self._index]
-            if self._op.row is None:
+            if self._op.row is None or self._op.row.name in INTERPRETED:
                 self.line(f"br label %{self._leave()}")
                 self.ended = True
-            else:
-                self.lower(self._op.row, LOWERINGS[self._op.row.name])
-                self._taken -= 1
+                break
+            self.lower(self._op.row, LOWERINGS[self._op.row.name])
+            self._taken -= 1
         if not self.ended:
             self._index = end - 1
             self._taken += 1
@@ -170,6 +170,9 @@ class _Region(Emitter):
         passed = "".join(f", {kind} {value}" for kind, value in arguments)
         return self.op(f"call {result} @{function}(i64 %address{passed})")
 
+    def record(self, field: str) -> str:
+        return self.op(f"load i32, ptr {self._record(field)}")
+
     def reload(self, *fields: str) -> None:
         for field in fields:
             self._load(field)
@@ -219,7 +222,12 @@ class _Region(Emitter):
         self.begin(right)
 
     def wait_unless(self, ready: str, waiting: Waiting) -> None:
-        self.require(ready, Fault.BAD_JUMP)  # whatever it is: the interpreter finds out
+        wait, go = self.fresh("wait"), self.fresh("go")
+        self.line(f"br i1 {ready}, label %{go}, label %{wait}")
+        self.begin(wait)
+        self.line(f"store i32 {int(waiting)}, ptr {self._record('waiting')}")
+        self.line(f"br label %{self._exit(self.here(), Stop.WAITING, self._taken)}")
+        self.begin(go)
 
     def _branch(self, condition: str | None) -> Effects:
         """Begin the block of a jump that is taken; what is returned adds the way to the next instruction."""

@@ -122,6 +122,10 @@ class Emitter(Lines, ABC):
         """Call a function of the runtime with the VM and these (type, value) pairs."""
 
     @abstractmethod
+    def record(self, field: str) -> str:
+        """An i32 of the record that no instruction writes itself."""
+
+    @abstractmethod
     def reload(self, *fields: str) -> None:
         """Notice that a function of the runtime changed these fields."""
 

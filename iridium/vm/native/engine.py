@@ -29,19 +29,21 @@ that what is over soon never costs the tenth of a second that compiling takes.""
 MOST_WAITING = 1024
 """Programs that wait for the compiler; one more goes on in the interpreter and asks again later."""
 
-_U64, _U32, _NONE = ctypes.c_uint64, ctypes.c_uint32, None
-FUNCTIONS: dict[str, Any] = {
-    "advance": ctypes.CFUNCTYPE(_U64, _U64, _U64),
-    "work": ctypes.CFUNCTYPE(_U32, _U64, _U64),
-    "submit": ctypes.CFUNCTYPE(_NONE, _U64, _U64),
-    "request_stop": ctypes.CFUNCTYPE(_U32, _U64),
-    "take_event": ctypes.CFUNCTYPE(_U64, _U64),
-    "stop_workers": ctypes.CFUNCTYPE(_NONE, _U64),
-}
-"""The functions of the runtime that Python calls, with their types."""
+_U64 = ctypes.c_uint64
 
-CALLED = ("print_item", "check_string", "grow_heap")
-"""Those that compiled programs call."""
+HOST_CALLS = (
+    "advance", "work", "run_some", "submit", "request_stop", "take_event", "stop_workers", "begin", "start", "kill",
+    "deliver", "monitor", "demonitor", "link", "allocate", "release_slot", "release_memory", "discard", "close_mailbox",
+    "receive", "receive_bytes", "drop_messages", "give_back", "send", "send_bytes", "spawn", "spawn_checked", "ask",
+    "wait_for_message", "sleep", "clock", "count_nodes", "kill_by", "note_known", "take_peer", "take_letters",
+    "acquire_process", "release_mailbox", "map_heap", "read_letters", "end_peer", "intern",
+)  # fmt: skip
+"""The functions of the runtime that Python calls."""
+
+CALLED = (
+    "print_item", "check_string", "grow_heap", "send", "receive", "wait_for_message", "clock", "count_nodes",
+)  # fmt: skip
+"""The functions of the runtime that compiled programs call."""
 
 
 class NativeUnavailableError(OptionError):
@@ -101,20 +103,15 @@ class Runtime:
 
             binary = self.jit.compile(interpreter_ir())
             self.cache.put("runtime", binary)
-        self._linked = self.jit.link(binary, ["pieces", *FUNCTIONS, *CALLED], {})
+        self._linked = self.jit.link(binary, ["pieces", *HOST_CALLS, *CALLED], {})
         addresses = self._linked.addresses
         self._called = {name: addresses[name] for name in CALLED}
-        self._functions = {name: kind(addresses[name]) for name, kind in FUNCTIONS.items()}
+        self.addresses = {name: addresses[name] for name in HOST_CALLS}
+        self._advance = ctypes.CFUNCTYPE(_U64, _U64, _U64)(addresses["advance"])
         from iridium.vm.native.program import PIECES
 
         self.pieces = list((_U64 * PIECES).from_address(addresses["pieces"]))
         self.compiler = BackgroundCompiler(self)
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self.__dict__["_functions"][name]
-        except KeyError:
-            raise AttributeError(name) from None
 
     def prepare(self, vm: VM) -> NativeProgram:
         """Give a VM the native form of its program, as it is now."""
@@ -157,7 +154,7 @@ class Runtime:
     def turn(self, vm: VM, budget: int) -> Turn:
         """Advance a prepared VM."""
         record = vm.record
-        left = self.advance(ctypes.addressof(record), budget)
+        left = self._advance(ctypes.addressof(record), budget)
         return Turn(Stop(record.stop), left)
 
 

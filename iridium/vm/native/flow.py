@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from iridium.isa import CODE, WORD, Fault, Instruction
+from iridium.vm.native.lowering import INTERPRETED
 from iridium.vm.native.program import decode
 from iridium.vm.program import Program
 
@@ -42,7 +43,7 @@ class Op(NamedTuple):
     @property
     def ends_block(self) -> bool:
         """Whether control can go elsewhere than to the next instruction."""
-        return self.row is None or self.row.leaves
+        return self.row is None or self.row.leaves or self.row.name in INTERPRETED
 
     @property
     def goes_on(self) -> bool:
@@ -59,7 +60,10 @@ class Op(NamedTuple):
         return None
 
 
-_NEVER_ON = frozenset(("HLT", "HLTR", "JMP", "JMPF", "JMPB", "RET"))
+_NEVER_ON = frozenset(("HLT", "HLTR", "EXIT", "JMP", "JMPF", "JMPB", "RET"))
+
+_ENTERED_AGAIN = frozenset(("RECV", "RECVT"))
+"""Instructions that often wait, and at which compiled code is then entered."""
 
 
 class Flow:
@@ -142,6 +146,8 @@ class Flow:
         for index, op in enumerate(self.ops):
             if op.ends_block:
                 leaders.add(index + 1)
+            if op.row is not None and op.row.name in _ENTERED_AGAIN:
+                leaders.add(index)
             if op.target is not None:
                 leaders.add(op.target)
         for targets in self.candidates.values():
@@ -197,8 +203,11 @@ class Flow:
             is_call = op.row is not None and op.row.name == "CALL"
             if target is not None and (is_call or target <= index):
                 found.add(target)
-            if is_call and index + 1 < len(self.ops):
+            comes_back = is_call or (op.row is not None and op.row.name in INTERPRETED)
+            if comes_back and index + 1 < len(self.ops):
                 found.add(index + 1)
+            if op.row is not None and op.row.name in _ENTERED_AGAIN:
+                found.add(index)
         for targets in self.candidates.values():
             found |= targets
         return found | self._loop_exits()

@@ -14,7 +14,7 @@ from iridium.vm.native.lowering import LOWERINGS
 from iridium.vm.native.program import DECODED, MARKER, OPCODES, PIECES
 from iridium.vm.native.translate import translate
 from iridium.vm.record import Stop, Waiting
-from iridium.vm.runtime import scheduling, turns
+from iridium.vm.runtime import inbound, scheduling
 from iridium.vm.runtime.layout import ENTERED, Decoded, ProgramRecord
 
 _PARAMETERS = "ptr %vm, ptr %ip, i64 %budget, ptr %code"
@@ -97,7 +97,13 @@ class _Piece(Emitter):
     def call(self, function: str, *arguments: tuple[str, str], result: str = "i32") -> str:
         vm = self.op("ptrtoint ptr %vm to i64")
         passed = "".join(f", {kind} {value}" for kind, value in arguments)
+        if result == "void":
+            self.line(f"call void @{function}(i64 {vm}{passed})")
+            return ""
         return self.op(f"call {result} @{function}(i64 {vm}{passed})")
+
+    def record(self, field: str) -> str:
+        return self.op(f"load i32, ptr {self._field(field)}")
 
     def reload(self, *fields: str) -> None:
         pass  # nothing is kept from one instruction to the next
@@ -132,7 +138,7 @@ class _Piece(Emitter):
 
     def wait_unless(self, ready: str, waiting: Waiting) -> None:
         wait, go = self.fresh("wait"), self.fresh("go")
-        self.line(f"br i1 {self.op(f'xor i1 {ready}, true')}, label %{wait}, label %{go}, {UNLIKELY}")
+        self.line(f"br i1 {ready}, label %{go}, label %{wait}")
         self.begin(wait)
         self.line(f"store i32 {int(waiting)}, ptr {self._field('waiting')}")
         self._exit(Stop.WAITING)
@@ -251,6 +257,6 @@ def interpreter_ir() -> str:
             MODULE,
             *definitions,
             f"@pieces = constant [{len(table)} x ptr] [{pieces}]",
-            translate(turns, scheduling),
+            translate(scheduling, inbound),
         ]
     )

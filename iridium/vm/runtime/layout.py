@@ -20,7 +20,7 @@ class ProgramRecord(ctypes.Structure):
     read_only_size: int
     base: int
     count: int
-    padding: int
+    users: int
     executed: int
 
     _fields_ = [
@@ -35,6 +35,7 @@ class ProgramRecord(ctypes.Structure):
         ("base", ctypes.c_uint32),  # the address of the first instruction
         ("count", ctypes.c_uint32),  # instructions
         ("padding", ctypes.c_uint32),
+        ("users", ctypes.c_uint64),  # processes that run it
         ("executed", ctypes.c_uint64),  # instructions, by all VMs, interpreted or compiled: how hot it is
     ]
 
@@ -66,7 +67,9 @@ ELSEWHERE = 19
 
 
 class Shared(ctypes.Structure):
-    """What the workers of a scheduler share: the queue of VMs that can run, and the list of those for the host."""
+    """What the workers of a scheduler share: the queue of VMs that can run, the table of processes, and the lists
+    of what the host must look at.
+    """
 
     lock: int
     waiting: int
@@ -78,10 +81,35 @@ class Shared(ctypes.Structure):
     event_state: int
     first_event: int
     last_event: int
+    first_peer: int
     host_file: int
     workers_file: int
     threads: int
     turn: int
+    table_lock: int
+    slots: int
+    slab: int
+    used: int
+    alive: int
+    first_free: int
+    last_free: int
+    free: int
+    nodes: int
+    timer_lock: int
+    timers: int
+    timer_capacity: int
+    timer_entries: int
+    next_deadline: int
+    dead_letters: int
+    overruns: int
+    spawned: int
+    stack_limit: int
+    heap_limit: int
+    output_capacity: int
+    host_cares: int
+    reserved: int
+    peers: int
+    peer_count: int
 
     _fields_ = [
         ("lock", ctypes.c_uint32),  # of the queue
@@ -90,45 +118,241 @@ class Shared(ctypes.Structure):
         ("tail", ctypes.c_uint64),
         ("queued", ctypes.c_uint32),
         ("stopping", ctypes.c_uint32),  # 1: workers return
-        ("events_lock", ctypes.c_uint32),  # of the list of events, and of every VM's state as the host sees it
+        ("events_lock", ctypes.c_uint32),  # of the lists of events, and of every VM's state as the host sees it
         ("event_state", ctypes.c_uint32),  # of the VM that the host took from the list last
-        ("first_event", ctypes.c_uint64),
+        ("first_event", ctypes.c_uint64),  # VMs
         ("last_event", ctypes.c_uint64),
-        ("host_file", ctypes.c_int32),  # an eventfd that the host's reactor reads
-        ("workers_file", ctypes.c_int32),  # an eventfd that counts the workers to wake
+        ("first_peer", ctypes.c_uint64),  # nodes that something waits to be sent to
+        ("host_file", ctypes.c_int32),  # an eventfd that the host's reactor reads, or -1
+        ("workers_file", ctypes.c_int32),  # an eventfd that counts the workers to wake, or -1
         ("threads", ctypes.c_uint32),  # how many workers there are
         ("turn", ctypes.c_uint32),  # instructions of a turn
+        # The table of processes.
+        ("table_lock", ctypes.c_uint32),
+        ("slots", ctypes.c_uint32),  # how many there are
+        ("slab", ctypes.c_uint64),  # the address of slot 0, which is nobody's
+        ("used", ctypes.c_uint32),  # slots that have ever been used; the ones behind them are untouched memory
+        ("alive", ctypes.c_uint32),  # processes
+        ("first_free", ctypes.c_uint64),  # used slots that are free, the one first that was freed first
+        ("last_free", ctypes.c_uint64),
+        ("free", ctypes.c_uint32),
+        ("nodes", ctypes.c_uint32),  # members of the cluster that are up, this one included
+        # Who waits for a point in time: a binary heap of records, the earliest deadline first.
+        ("timer_lock", ctypes.c_uint32),
+        ("timer_entries", ctypes.c_uint32),
+        ("timers", ctypes.c_uint64),
+        ("timer_capacity", ctypes.c_uint32),
+        ("host_cares", ctypes.c_uint32),  # 1: the host is told of every process that ends
+        ("next_deadline", ctypes.c_uint64),  # the earliest, or the end of time
+        # Counters.
+        ("dead_letters", ctypes.c_uint64),  # messages to nobody
+        ("overruns", ctypes.c_uint64),  # messages to full mailboxes
+        ("spawned", ctypes.c_uint64),
+        # What a process may use at the most.
+        ("stack_limit", ctypes.c_uint32),
+        ("heap_limit", ctypes.c_uint32),
+        ("output_capacity", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
+        ("peers", ctypes.c_uint64),  # the addresses of the other nodes' Peers, by their number
+        ("peer_count", ctypes.c_uint64),
     ]
 
 
 class Worker(ctypes.Structure):
-    """One worker thread's own."""
+    """One worker thread's own; the host has one too, for what it does to processes."""
 
     shared: int
     head: int
     tail: int
     count: int
-    padding: int
+    again_count: int
+    again_head: int
+    again_tail: int
     seconds: int
     nanoseconds: int
+    poll_file: int
+    poll_events: int
     turns: int
     executed: int
 
     _fields_ = [
         ("shared", ctypes.c_uint64),
-        ("head", ctypes.c_uint64),  # the VMs that it has taken from the queue and will run next
+        ("head", ctypes.c_uint64),  # the VMs that it runs next: taken from the queue, or woken by its own
         ("tail", ctypes.c_uint64),
         ("count", ctypes.c_uint32),
-        ("padding", ctypes.c_uint32),
+        ("again_count", ctypes.c_uint32),
+        ("again_head", ctypes.c_uint64),  # the VMs that have had their turn and want another
+        ("again_tail", ctypes.c_uint64),
         ("seconds", ctypes.c_int64),  # where clock_gettime writes
         ("nanoseconds", ctypes.c_int64),
+        ("poll_file", ctypes.c_int32),  # a struct pollfd
+        ("poll_events", ctypes.c_uint32),
         ("turns", ctypes.c_uint64),
         ("executed", ctypes.c_uint64),
     ]
 
 
-# ``Record.state``, as the native scheduler has it.
+class Message(ctypes.Structure):
+    """A message in a mailbox."""
+
+    value: int
+    sender: int
+    kind: int
+
+    _fields_ = [
+        ("value", ctypes.c_uint64),  # a word or a pid; of bytes, the address of a Block; of an end, the reason
+        ("sender", ctypes.c_uint32),
+        ("kind", ctypes.c_uint32),
+    ]
+
+
+class Peer(ctypes.Structure):
+    """Another node: what waits to be sent there, and the proxies of its processes."""
+
+    lock: int
+    listed: int
+    up: int
+    number: int
+    next: int
+    buffer: int
+    capacity: int
+    head: int
+    tail: int
+    proxies: int
+    proxy_count: int
+    unknown: int
+    slow: int
+    broken: int
+    refused: int
+    dropped: int
+
+    _fields_ = [
+        ("lock", ctypes.c_uint32),
+        ("listed", ctypes.c_uint32),  # whether it is in the host's list of peers to look at
+        ("up", ctypes.c_uint32),  # whether there is a session with it
+        ("number", ctypes.c_uint32),
+        ("next", ctypes.c_uint64),  # the peer behind it in that list
+        ("buffer", ctypes.c_uint64),  # a ring of records
+        ("capacity", ctypes.c_uint64),  # its bytes
+        ("head", ctypes.c_uint64),  # bytes ever taken out, and put in
+        ("tail", ctypes.c_uint64),
+        ("proxies", ctypes.c_uint64),  # the pid of the proxy for each slot of its table
+        ("proxy_count", ctypes.c_uint32),
+        ("unknown", ctypes.c_uint32),  # pids that arrived as 0, since there were too many proxies
+        ("slow", ctypes.c_uint32),  # records in the ring that the host must look at one by one
+        ("broken", ctypes.c_uint32),  # 1: something that must not be lost did not fit; the session has to end
+        ("refused", ctypes.c_uint64),  # messages that did not fit
+        ("dropped", ctypes.c_uint64),  # messages that were in the ring when the session ended
+    ]
+
+
+class Letter(ctypes.Structure):
+    """A record of what goes from node to node: to whom, from whom, what. Bytes follow it, padded to 16."""
+
+    to: int
+    sender: int
+    kind: int
+    value: int
+
+    _fields_ = [
+        ("to", ctypes.c_uint32),  # a pid as the receiving node knows it
+        ("sender", ctypes.c_uint32),  # a pid as the sending node knows it
+        ("kind", ctypes.c_uint32),
+        ("value", ctypes.c_uint32),  # of bytes, how many
+    ]
+
+
+class Block(ctypes.Structure):
+    """The bytes of a message, which follow this head."""
+
+    size: int
+
+    _fields_ = [("size", ctypes.c_uint64)]
+
+
+class Watch(ctypes.Structure):
+    """One side of a watch between two processes."""
+
+    next: int
+    pid: int
+    kind: int
+
+    _fields_ = [
+        ("next", ctypes.c_uint64),
+        ("pid", ctypes.c_uint32),  # the other process
+        ("kind", ctypes.c_uint32),
+    ]
+
+
+# ``Record.state``, as the scheduler has it.
 IDLE = 0
 """In no queue: it has not been started, has ended, or waits for something that the host gives."""
 QUEUED = 1
 RUNNING = 2
+ASLEEP = 3
+"""In no queue: it waits for a message or for a point in time."""
+
+# ``Record.stop_requested``.
+STOP = 1
+"""The host wants it to have no more turns."""
+KILL = 2
+"""It is to end, with the reason that ``exit_reason`` has."""
+
+# ``Record.kind``.
+FREE = 0
+"""A free slot, or a VM that is no process."""
+PROCESS = 1
+"""A process: it ends when its program does."""
+SESSION = 2
+"""A VM of the host's with a pid and a mailbox: the host says when it ends."""
+MAILBOX = 3
+"""A pid and a mailbox whose messages the host takes."""
+PROXY = 4
+"""What stands for a process of another node."""
+ENDED = 5
+"""A process that has ended, which the host still looks at."""
+
+# ``Message.kind``, as programs see it.
+WORD_MESSAGE = 0
+PID_MESSAGE = 1
+BYTES_MESSAGE = 2
+END_MESSAGE = 3
+"""A process that was watched has ended: the sender is that process, the value its exit reason."""
+
+# ``Letter.kind``: the above, and these.
+YOUR_PID = 16
+"""A pid, of a process of the receiving node."""
+OTHERS_PID = 17
+"""A pid of a third node; the host puts in which. It never leaves the node like this."""
+LARGE_BYTES = 18
+"""Bytes in a block of their own, whose address follows; the host sends them. It never leaves the node like
+this.
+"""
+GONE = 19
+"""The sender, a process, has ended; the value is its exit reason."""
+EXIT = 20
+"""A process that the receiver is linked to has ended abnormally; the value is its exit reason."""
+KILL_PROCESS = 21
+"""The receiver is to end."""
+
+# ``Watch.kind``, in the list of one process.
+WATCHED_BY = 0
+"""The other is told when this one ends."""
+WATCHES = 1
+"""This one is told when the other ends."""
+LINKED = 2
+"""Both: each ends when the other ends abnormally."""
+
+# Exit reasons that are no stop codes of programs. A fault is minus its number.
+KILLED = -100
+NODE_DOWN = -101
+NO_PROCESS = -102
+"""There was no such process when it was asked for."""
+
+SLOT_BITS = 20
+SLOT_MASK = (1 << SLOT_BITS) - 1
+GENERATIONS = 1 << 11
+"""How often a slot is used before a pid comes again."""
+
+FOREVER = 2**64 - 1
+"""A deadline that never comes, and a limit that is never reached."""

@@ -1,20 +1,49 @@
-"""The native scheduler: a queue of VMs that can run, workers that give them turns, and a list of what the host
-must look at. In the subset of Python that :mod:`iridium.vm.runtime.subset` makes machine code of.
+"""The scheduler: workers that give VMs their turns. In the subset of Python of :mod:`iridium.vm.runtime.subset`.
 
 There is one queue, first in, first out. A worker takes a batch from it, gives each VM of the batch a turn, and
 puts those that go on behind the others: two short looks at the shared queue for many turns, and every VM gets its
-turn as often as any other, however many workers there are.
+turn as often as any other, however many workers there are. What a worker's VMs wake by a message runs in the same
+batch, so that processes that talk to each other stay in one thread.
 
-A VM is queued, running, or idle. What becomes idle is put on the list of events, under one lock with that change,
-so that the host sees each end once. The host may stop a VM at any time: it sets ``stop_requested`` and waits until
-the VM does not run; a VM that is stopped in the queue is dropped by the worker that comes across it.
+A VM is queued, running, asleep (it waits for a message or a point in time) or idle. What becomes idle is put on
+the list of events, under one lock with that change, so that the host sees each end once. The host may stop a VM
+at any time: it sets ``stop_requested`` and waits until the VM does not run; a VM that is stopped in the queue is
+dropped by the worker that comes across it.
 """
 
 from __future__ import annotations
 
 from iridium.vm.output import Ring
-from iridium.vm.record import Record, Stop
-from iridium.vm.runtime.layout import IDLE, QUEUED, RUNNING, Shared, Worker
+from iridium.vm.record import Record, Stop, Waiting
+from iridium.vm.runtime.layout import (
+    ASLEEP,
+    FOREVER,
+    IDLE,
+    KILL,
+    PROCESS,
+    QUEUED,
+    RUNNING,
+    Shared,
+    Worker,
+)
+from iridium.vm.runtime.locks import (
+    acquire_mailbox,
+    acquire_queue,
+    now,
+    release_mailbox,
+    release_queue,
+)
+from iridium.vm.runtime.mailbox import NEXT_TURN
+from iridium.vm.runtime.processes import end, exit_reason_of
+from iridium.vm.runtime.queue import (
+    dropped,
+    eventfd_write,
+    give_back,
+    push_again,
+    take_batch,
+    tell_host,
+    wake,
+)
 from iridium.vm.runtime.subset import (
     address,
     at,
@@ -28,6 +57,7 @@ from iridium.vm.runtime.subset import (
     u32,
     u64,
 )
+from iridium.vm.runtime.timers import set_timer, take_expired
 from iridium.vm.runtime.turns import advance
 
 TURN = 4096
@@ -37,25 +67,15 @@ milliseconds; long enough that giving turns costs little beside."""
 ALONE = 16
 """How many times longer the turn of a VM is that nobody waits behind."""
 
-BATCH = 32
-"""VMs that a worker takes from the queue at once, if there are so many for each worker."""
+ROUND = 256
+"""Turns between two looks at the clock and at the queue of all workers."""
 
 NOTHING, TIME_OVER, STOPPING = 0, 1, 2
-"""Why :func:`work` returns."""
+"""Why a worker's call returns."""
 
-CLOCK_MONOTONIC = 1
-
-
-@external
-def clock_gettime(clock: i32, place: u64) -> i32:
-    """The C library's."""
-    raise NotImplementedError
-
-
-@external
-def sched_yield() -> i32:
-    """The C library's."""
-    raise NotImplementedError
+POLLIN = 1
+LONGEST_SLEEP = 60_000_000_000
+"""Nanoseconds that a worker sleeps at the most when nothing is to come."""
 
 
 @external
@@ -65,218 +85,196 @@ def eventfd_read(file: i32, place: u64) -> i32:
 
 
 @external
-def eventfd_write(file: i32, value: u64) -> i32:
+def poll(files: u64, count: u64, milliseconds: i32) -> i32:
     """The C library's."""
     raise NotImplementedError
 
 
 @native
-def now(worker: Worker) -> u64:
-    """Nanoseconds by a clock that never steps."""
-    clock_gettime(CLOCK_MONOTONIC, field_address(worker, "seconds"))
-    return u64(worker.seconds) * 1000000000 + u64(worker.nanoseconds)
+def fall_asleep(shared: Shared, vm: Record) -> u32:
+    """Let a VM wait for a message or a point in time; 0 if what it waits for is there already."""
+    acquire_mailbox(vm)
+    sleeps: u32 = 1
+    if (
+        vm.stop_requested != 0
+        or (vm.waiting == Waiting.MESSAGE and vm.mailbox_count != 0)
+        or vm.deadline == NEXT_TURN
+    ):
+        sleeps = u32(0)
+    elif vm.deadline != 0 and set_timer(shared, vm) == 0:
+        sleeps = u32(0)  # no memory: it asks for the time in turns
+    if sleeps != 0:
+        store_release(vm, "state", ASLEEP)
+    release_mailbox(vm)
+    return sleeps
 
 
 @native
-def acquire_queue(shared: Shared) -> None:
-    """Hold the queue's lock: for a few instructions, so whoever waits lets others run instead of sleeping."""
-    while exchange(shared, "lock", 1) != 0:
-        while load_acquire(shared, "lock") != 0:
-            sched_yield()
-
-
-@native
-def acquire_events(shared: Shared) -> None:
-    """Hold the lock of the events, likewise."""
-    while exchange(shared, "events_lock", 1) != 0:
-        while load_acquire(shared, "events_lock") != 0:
-            sched_yield()
-
-
-@native
-def append(shared: Shared, first: Record, last: Record, count: u32, wake: u32) -> None:
-    """Put a chain of VMs behind the queue, and wake so many workers that wait. The caller holds the lock."""
-    last.next = 0
-    if shared.head == 0:
-        shared.head = address(first)
-    else:
-        at(Record, shared.tail).next = address(first)
-    shared.tail = address(last)
-    shared.queued += count
-    while wake != 0 and shared.waiting != 0:
-        shared.waiting -= 1
-        wake -= 1
-        eventfd_write(shared.workers_file, u64(1))
-
-
-@native
-def submit(shared: Shared, vm: Record) -> None:
-    """Let a VM have turns; for the host, and only for a VM that it has seen idle, or has stopped itself."""
-    acquire_queue(shared)
-    vm.stop_requested = 0
-    if vm.state == IDLE:
-        vm.state = QUEUED
-        append(shared, vm, vm, u32(1), u32(1))
-    store_release(shared, "lock", 0)
-
-
-@native
-def request_stop(vm: Record) -> u32:
-    """Let a VM have no more turns; whether it has one at this moment. For the host, which asks until it has
-    none.
-    """
-    exchange(vm, "stop_requested", 1)
-    if load_acquire(vm, "state") == RUNNING:
+def stopped(shared: Shared, worker: Worker, vm: Record) -> u32:
+    """Whether a VM has no more turns, since somebody stopped or killed it."""
+    request = load_acquire(vm, "stop_requested")
+    if request == 0:
+        return u32(0)
+    if request == KILL:
+        end(worker, vm, vm.exit_reason)
         return u32(1)
-    return u32(0)
-
-
-@native
-def tell_host(shared: Shared, vm: Record, state: u32) -> None:
-    """Put a VM on the list of events, and change its state, as one step."""
-    acquire_events(shared)
-    store_release(vm, "state", state)
-    wake: u32 = 0
-    if vm.in_events == 0:
-        vm.in_events = 1
-        vm.next_event = 0
-        if shared.first_event == 0:
-            shared.first_event = address(vm)
-            wake = 1
-        else:
-            at(Record, shared.last_event).next_event = address(vm)
-        shared.last_event = address(vm)
-    store_release(shared, "events_lock", 0)
-    if wake != 0:
-        eventfd_write(shared.host_file, u64(1))
-
-
-@native
-def take_event(shared: Shared) -> u64:
-    """The next VM that the host must look at, or 0; ``event_state`` says in which state it is."""
-    acquire_events(shared)
-    found = shared.first_event
-    if found != 0:
-        vm = at(Record, found)
-        shared.first_event = vm.next_event
-        vm.in_events = 0
-        shared.event_state = vm.state
-    store_release(shared, "events_lock", 0)
-    return found
-
-
-@native
-def take_batch(shared: Shared, worker: Worker) -> None:
-    """Take VMs from the queue: a fair share of them, and at most a batch."""
-    acquire_queue(shared)
-    wanted = shared.queued // shared.threads
-    if wanted == 0:
-        wanted = 1
-    if wanted > BATCH:
-        wanted = u32(BATCH)
-    while wanted != 0 and shared.head != 0:
-        vm = at(Record, shared.head)
-        shared.head = vm.next
-        shared.queued -= 1
-        wanted -= 1
-        push(worker, vm)
-    store_release(shared, "lock", 0)
-
-
-@native
-def push(worker: Worker, vm: Record) -> None:
-    """Put a VM behind a worker's own."""
-    vm.next = 0
-    if worker.head == 0:
-        worker.head = address(vm)
-    else:
-        at(Record, worker.tail).next = address(vm)
-    worker.tail = address(vm)
-    worker.count += 1
-
-
-@native
-def give_back(shared: Shared, worker: Worker) -> None:
-    """Put a worker's VMs behind the queue."""
-    if worker.head == 0:
-        return
-    acquire_queue(shared)
-    # This worker takes one of them itself.
-    append(shared, at(Record, worker.head), at(Record, worker.tail), worker.count, worker.count - 1)
-    worker.head = 0
-    worker.count = 0
-    store_release(shared, "lock", 0)
-
-
-@native
-def dropped(shared: Shared, vm: Record) -> u32:
-    """Whether a VM that somebody stopped has really no more turns: it may have been started again meanwhile."""
-    acquire_queue(shared)
-    stopped = vm.stop_requested
-    if stopped != 0:
-        store_release(vm, "state", IDLE)
-    store_release(shared, "lock", 0)
-    return stopped
+    return dropped(shared, vm)
 
 
 @native
 def turn(shared: Shared, worker: Worker, vm: Record) -> None:
     """Give one VM its turn."""
+    vm.worker = address(worker)
     exchange(vm, "state", RUNNING)
-    if load_acquire(vm, "stop_requested") != 0 and dropped(shared, vm) != 0:
+    if vm.stop_requested != 0 and stopped(shared, worker, vm) != 0:
         return
     budget = u64(shared.turn)
-    if worker.head == 0 and shared.queued == 0:
+    if worker.head == 0 and worker.again_head == 0 and shared.queued == 0:
         budget *= ALONE
     if vm.limit < budget:
         budget = vm.limit
     left = advance(vm, budget)
-    vm.limit -= budget - left
+    if vm.limit != FOREVER:
+        vm.limit -= budget - left
     vm.turns += 1
     worker.turns += 1
     worker.executed += budget - left
-    if load_acquire(vm, "stop_requested") != 0 and dropped(shared, vm) != 0:
+    if vm.stop_requested != 0 and stopped(shared, worker, vm) != 0:
         return
-    if vm.stop != Stop.BUDGET or vm.limit == 0:
+    if vm.stop == Stop.WAITING:
+        if vm.waiting == Waiting.MESSAGE or vm.waiting == Waiting.TIME:
+            tell_output(shared, vm)
+            if fall_asleep(shared, vm) != 0:
+                return
+        elif vm.waiting != Waiting.TURN:
+            hand_over(shared, worker, vm)
+            return
+    elif vm.stop != Stop.BUDGET or vm.limit == 0:
+        if vm.kind == PROCESS:
+            end(worker, vm, exit_reason_of(vm))
+        else:
+            hand_over(shared, worker, vm)
+        return
+    tell_output(shared, vm)
+    store_release(vm, "state", QUEUED)
+    push_again(worker, vm)
+
+
+@native
+def hand_over(shared: Shared, worker: Worker, vm: Record) -> None:
+    """Give a VM to the host, unless somebody kills it at this moment."""
+    acquire_mailbox(vm)
+    killed: u32 = 0
+    if vm.stop_requested == KILL:
+        killed = 1
+    else:
         tell_host(shared, vm, u32(IDLE))
-        return
+    release_mailbox(vm)
+    if killed != 0:
+        end(worker, vm, vm.exit_reason)
+
+
+@native
+def tell_output(shared: Shared, vm: Record) -> None:
+    """Let the host read what a VM has printed, while it goes on."""
     if vm.output != 0 and vm.in_events == 0:
         ring = at(Ring, vm.output)
         if ring.written != load_acquire(ring, "read"):
-            # The host reads what was printed while the VM goes on.
-            tell_host(shared, vm, u32(QUEUED))
-    store_release(vm, "state", QUEUED)
-    push(worker, vm)
+            tell_host(shared, vm, u32(RUNNING))
+
+
+@native
+def wake_expired(shared: Shared, worker: Worker, time: u64) -> None:
+    """Let those run who waited until now."""
+    while True:
+        found = take_expired(shared, time)
+        if found == 0:
+            return
+        vm = at(Record, found)
+        acquire_mailbox(vm)
+        wake(worker, vm)
+        release_mailbox(vm)
+
+
+@native
+def run_round(worker: Worker) -> u32:
+    """Give up to :data:`ROUND` turns; how many there were."""
+    shared = at(Shared, worker.shared)
+    if worker.head == 0:
+        take_batch(shared, worker)
+    given: u32 = 0
+    while worker.head != 0 and given < ROUND:
+        vm = at(Record, worker.head)
+        worker.head = vm.next
+        worker.count -= 1
+        given += 1
+        turn(shared, worker, vm)
+    if shared.queued == 0 and load_acquire(shared, "waiting") == 0 and worker.head == 0:
+        # Nobody else wants them, and nobody waits for his turn in the queue.
+        worker.head = worker.again_head
+        worker.tail = worker.again_tail
+        worker.count = worker.again_count
+        worker.again_head = 0
+        worker.again_count = 0
+    elif worker.head != 0 or worker.again_head != 0:
+        give_back(shared, worker, u32(1))
+    return given
+
+
+@native
+def run_some(worker: Worker, nanoseconds: u64) -> u32:
+    """Give turns for some time, or until there is nothing to do."""
+    shared = at(Shared, worker.shared)
+    time = now(worker)
+    over = time + nanoseconds
+    while True:
+        if load_acquire(shared, "stopping") != 0:
+            give_back(shared, worker, u32(0))
+            return u32(STOPPING)
+        if shared.next_deadline <= time:
+            wake_expired(shared, worker, time)
+        given = run_round(worker)
+        time = now(worker)
+        if given == 0 and shared.next_deadline > time:
+            return u32(NOTHING)
+        if time >= over:
+            give_back(shared, worker, u32(1))
+            return u32(TIME_OVER)
 
 
 @native
 def work(worker: Worker, nanoseconds: u64) -> u32:
-    """Give turns for some time; where there is nothing to do, wait. What a worker thread calls, over and over."""
+    """The same, but sleep while there is nothing to do. What a worker thread calls, over and over."""
     shared = at(Shared, worker.shared)
-    end = now(worker) + nanoseconds
-    while True:
-        if load_acquire(shared, "stopping") != 0:
-            return u32(STOPPING)
-        take_batch(shared, worker)
-        if worker.head == 0:
-            acquire_queue(shared)
-            if shared.head == 0 and shared.stopping == 0:
-                shared.waiting += 1
-                store_release(shared, "lock", 0)
-                # Nothing to do: sleep until somebody submits a VM. The time asked for may be over then.
-                eventfd_read(shared.workers_file, field_address(worker, "seconds"))
-                return u32(NOTHING)
-            store_release(shared, "lock", 0)
-        remaining = worker.count
-        while remaining != 0:
-            vm = at(Record, worker.head)
-            worker.head = vm.next
-            worker.count -= 1
-            remaining -= 1
-            turn(shared, worker, vm)
-        give_back(shared, worker)
-        if now(worker) >= end:
-            return u32(TIME_OVER)
+    result = run_some(worker, nanoseconds)
+    if result != NOTHING:
+        return result
+    acquire_queue(shared)
+    if shared.head != 0 or shared.stopping != 0:
+        release_queue(shared)
+        return u32(NOTHING)
+    shared.waiting += 1
+    release_queue(shared)
+    # Sleep until somebody submits a VM, or the next deadline. Rounded up: too early would be once more.
+    time = now(worker)
+    wait: u64 = LONGEST_SLEEP
+    if shared.next_deadline < time + wait:
+        wait = u64(0)
+        if shared.next_deadline > time:
+            wait = shared.next_deadline - time
+    worker.poll_file = shared.workers_file
+    worker.poll_events = u32(POLLIN)
+    poll(field_address(worker, "poll_file"), u64(1), i32(u32(wait // 1000000 + 1)))
+    acquire_queue(shared)
+    woken: u32 = 1
+    if worker.poll_events >> 16 == 0 and shared.waiting != 0:
+        # Nobody has woken it: it does not wait any more. Else somebody has, or is about to.
+        shared.waiting -= 1
+        woken = u32(0)
+    release_queue(shared)
+    if woken != 0:
+        eventfd_read(shared.workers_file, field_address(worker, "seconds"))
+    return u32(NOTHING)
 
 
 @native
@@ -287,4 +285,4 @@ def stop_workers(shared: Shared) -> None:
     while shared.waiting != 0:
         shared.waiting -= 1
         eventfd_write(shared.workers_file, u64(1))
-    store_release(shared, "lock", 0)
+    release_queue(shared)

@@ -127,6 +127,14 @@ def add_atomic(struct: ctypes.Structure, name: str, value: int) -> int:
     return before
 
 
+def compare_exchange(struct: ctypes.Structure, name: str, expected: int, new: int) -> bool:
+    """Write a field if it still is what is expected, as one step; whether it was."""
+    if int(getattr(struct, name)) != expected:
+        return False
+    setattr(struct, name, new)
+    return True
+
+
 def copy(to: int, source: int, size: int) -> None:
     """Copy bytes that do not overlap."""
     ctypes.memmove(to, source, size)

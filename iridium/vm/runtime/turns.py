@@ -154,6 +154,14 @@ def check_string(vm: Record, offset: u32) -> u32:
 
 
 @native
+def check_node_name(vm: Record, node: u32) -> u32:
+    """The same for the name of a node; a negative number is none, and right."""
+    if node >= 0x80000000:
+        return u32(0)
+    return check_string(vm, node)
+
+
+@native
 def advance(vm: Record, budget: u64) -> u64:
     """Give a VM its turn: the budget that is left of it. ``vm.stop`` says why it ended."""
     program = at(ProgramRecord, vm.program)

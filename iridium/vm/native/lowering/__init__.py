@@ -5,7 +5,7 @@ order, and gives the value of the register that the table says it writes. It cha
 to fault.
 """
 
-from iridium.vm.native.lowering import control, f64, integer, memory
-from iridium.vm.native.lowering.registry import LOWERINGS
+from iridium.vm.native.lowering import control, f64, integer, memory, process
+from iridium.vm.native.lowering.registry import INTERPRETED, LOWERINGS
 
-__all__ = ["LOWERINGS", "control", "f64", "integer", "memory"]
+__all__ = ["INTERPRETED", "LOWERINGS", "control", "f64", "integer", "memory", "process"]

@@ -1,0 +1,64 @@
+"""How Python calls the runtime: as machine code once that is loaded, as plain Python before and without it.
+
+Both work on the same structures, but not at the same time: what is one step for machine code is several for Python.
+So the switch is made once, by whoever owns the structures, before any worker thread runs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from iridium.vm.runtime import inbound, scheduling  # noqa: F401 - what they define is in FUNCTIONS then
+from iridium.vm.runtime.subset import FUNCTIONS
+
+_TYPES: dict[str, Any] = {
+    "i32": ctypes.c_int32,
+    "u32": ctypes.c_uint32,
+    "i64": ctypes.c_int64,
+    "u64": ctypes.c_uint64,
+    "None": None,
+}
+_HOLDS_THE_LOCK = frozenset(("work", "run_some"))  # they take long: Python's lock is released meanwhile
+
+
+class Calls:
+    """The functions of the runtime, as attributes."""
+
+    def __init__(self) -> None:
+        self.native = False
+        self._functions: dict[str, Callable[..., Any]] = {}
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        found = self._functions.get(name) or FUNCTIONS.get(name)
+        if found is None:
+            raise AttributeError(name)
+        return found
+
+    def use(self, addresses: Mapping[str, int]) -> None:
+        """Call machine code from now on."""
+        if not self.native:
+            self._functions = {name: _entry(name, address) for name, address in addresses.items()}
+            self.native = True
+
+
+def _entry(name: str, address: int) -> Callable[..., Any]:
+    notes = dict(FUNCTIONS[name].__annotations__)
+    result = _TYPES[notes.pop("return")]
+    # A structure is passed by its address, which ctypes makes of the object.
+    kinds = [_TYPES.get(note, ctypes.c_void_p) for note in notes.values()]
+    make = ctypes.CFUNCTYPE if name in _HOLDS_THE_LOCK else ctypes.PYFUNCTYPE
+    function = make(result, *kinds)(address)
+    structs = [place for place, note in enumerate(notes.values()) if note not in _TYPES]
+    if not structs:
+        return function
+    if structs == [0]:
+        return lambda first, *rest: function(ctypes.addressof(first), *rest)
+    if structs == [0, 1]:
+        return lambda first, second, *rest: function(ctypes.addressof(first), ctypes.addressof(second), *rest)
+    raise TypeError(f"{name} has structures in other places than its first two")
+
+
+calls = Calls()
+"""The runtime of this process."""

@@ -1,0 +1,167 @@
+"""What comes from another node: records, and the proxies that stand for its processes. In the subset of Python of
+:mod:`iridium.vm.runtime.subset`. Only the host's thread calls these.
+"""
+
+from __future__ import annotations
+
+from iridium.vm.record import Record
+from iridium.vm.runtime.layout import (
+    BYTES_MESSAGE,
+    ENDED,
+    EXIT,
+    GONE,
+    KILL_PROCESS,
+    KILLED,
+    NO_PROCESS,
+    NODE_DOWN,
+    PID_MESSAGE,
+    PROXY,
+    SLOT_BITS,
+    SLOT_MASK,
+    WORD_MESSAGE,
+    YOUR_PID,
+    Block,
+    Letter,
+    Peer,
+    Shared,
+    Worker,
+)
+from iridium.vm.runtime.locks import acquire_mailbox, malloc, release_mailbox
+from iridium.vm.runtime.mailbox import BLOCK, LONGEST_MESSAGE, deliver, find
+from iridium.vm.runtime.processes import allocate, kill, release_slot, work_off
+from iridium.vm.runtime.remote import LETTER, acquire_peer, release_peer
+from iridium.vm.runtime.subset import address, at, copy, i32, load, native, store, u32, u64
+
+MOST_PROXIES = 65_536
+"""Processes of one other node that this node keeps a place for."""
+
+
+@native
+def proxy_place(peer: Peer, pid: u32) -> u64:
+    """Where the pid of the proxy of a process is kept."""
+    return peer.proxies + u64(pid & SLOT_MASK) * 4
+
+
+@native
+def end_proxy(worker: Worker, proxy: Record, reason: i32) -> None:
+    """A process of another node has ended: tell who watches it here, and forget it."""
+    shared = at(Shared, worker.shared)
+    peer = at(Peer, proxy.program)
+    place = proxy_place(peer, proxy.parent)
+    if load(u32, place) == proxy.pid:
+        store(u32, place, u32(0))
+    peer.proxy_count -= 1
+    acquire_mailbox(proxy)
+    proxy.kind = u32(ENDED)
+    watches = proxy.watches
+    proxy.watches = 0
+    release_mailbox(proxy)
+    work_off(worker, watches, proxy.pid, reason)
+    release_slot(shared, proxy)
+
+
+@native
+def intern(worker: Worker, peer: Peer, pid: u32) -> u32:
+    """The pid that a process of another node has here, or 0 where there are too many."""
+    if pid & SLOT_MASK == 0 or pid >> SLOT_BITS >= 2048:
+        return u32(0)
+    shared = at(Shared, worker.shared)
+    place = proxy_place(peer, pid)
+    known = load(u32, place)
+    if known != 0:
+        found = find(shared, known)
+        if found != 0:
+            proxy = at(Record, found)
+            if proxy.parent == pid:
+                return known
+            # Its slot is used again, so it has ended.
+            end_proxy(worker, proxy, i32(NO_PROCESS))
+    if peer.proxy_count >= MOST_PROXIES:
+        peer.unknown += 1
+        return u32(0)
+    new = allocate(shared, u32(PROXY))
+    if new == 0:
+        peer.unknown += 1
+        return u32(0)
+    vm = at(Record, new)
+    vm.program = address(peer)
+    vm.parent = pid
+    peer.proxy_count += 1
+    store(u32, place, vm.pid)
+    return vm.pid
+
+
+@native
+def is_local(shared: Shared, pid: u32) -> u32:
+    """Whether a pid that another node sends is that of a process of this node."""
+    found = find(shared, pid)
+    if found != 0 and at(Record, found).kind != PROXY:
+        return u32(1)
+    return u32(0)
+
+
+@native
+def read_letters(worker: Worker, peer: Peer, data: u64, size: u64) -> u64:
+    """Do what records from another node say; how many bytes of them were right: fewer than all is a mistake."""
+    shared = at(Shared, worker.shared)
+    here: u64 = 0
+    while here + LETTER <= size:
+        letter = at(Letter, data + here)
+        length: u64 = LETTER
+        kind = letter.kind
+        value = u64(letter.value)
+        to = letter.to
+        if kind != GONE and is_local(shared, to) == 0:
+            to = u32(0)  # a dead letter, or somebody means a process of a third node: it has no business here
+        if kind == BYTES_MESSAGE:
+            if value > LONGEST_MESSAGE or here + LETTER + value > size:
+                break
+            length = LETTER + (value + LETTER - 1) // LETTER * LETTER
+            block = malloc(value + BLOCK)
+            if block == 0:
+                break
+            at(Block, block).size = value
+            copy(block + BLOCK, data + here + LETTER, value)
+            deliver(worker, to, kind, block, intern(worker, peer, letter.sender))
+        elif kind == WORD_MESSAGE:
+            deliver(worker, to, kind, value, intern(worker, peer, letter.sender))
+        elif kind == PID_MESSAGE:
+            if value != 0:
+                value = u64(intern(worker, peer, u32(value)))
+            deliver(worker, to, kind, value, intern(worker, peer, letter.sender))
+        elif kind == YOUR_PID:
+            if is_local(shared, u32(value)) == 0:
+                value = 0
+            deliver(worker, to, u32(PID_MESSAGE), value, intern(worker, peer, letter.sender))
+        elif kind == GONE:
+            known = load(u32, proxy_place(peer, letter.sender))
+            found = find(shared, known)
+            if found != 0 and at(Record, found).parent == letter.sender:
+                end_proxy(worker, at(Record, found), i32(letter.value))
+        elif kind == EXIT:
+            kill(worker, to, i32(letter.value))
+        elif kind == KILL_PROCESS:
+            kill(worker, to, i32(KILLED))
+        else:
+            break
+        here += length
+    return here
+
+
+@native
+def end_peer(worker: Worker, peer: Peer) -> None:
+    """The session with another node has ended: all its processes have, and what waited to be sent is dropped."""
+    acquire_peer(peer)
+    peer.up = 0
+    peer.broken = 0
+    release_peer(peer)
+    slot: u32 = 1
+    while slot <= SLOT_MASK and peer.proxy_count != 0:
+        known = load(u32, peer.proxies + u64(slot) * 4)
+        if known != 0:
+            found = find(at(Shared, worker.shared), known)
+            if found != 0:
+                end_proxy(worker, at(Record, found), i32(NODE_DOWN))
+            store(u32, peer.proxies + u64(slot) * 4, u32(0))
+        slot += 1
+    peer.proxy_count = 0

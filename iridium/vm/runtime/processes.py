@@ -1,0 +1,473 @@
+"""Processes: their table, how they begin and end, and who is told. In the subset of Python of
+:mod:`iridium.vm.runtime.subset`.
+
+Each watch stands in the lists of both processes, so that either can end without a search. Lists are detached under
+the lock of their process and worked off without it: no two mailboxes are ever locked at once.
+"""
+
+from __future__ import annotations
+
+from iridium.isa import WORD, Fault
+from iridium.vm.machine import HEAP_START
+from iridium.vm.output import ITEM, RING_HEADER, Ring
+from iridium.vm.record import Record, Stop
+from iridium.vm.runtime.layout import (
+    ASLEEP,
+    END_MESSAGE,
+    ENDED,
+    EXIT,
+    FOREVER,
+    FREE,
+    GENERATIONS,
+    IDLE,
+    KILL,
+    KILL_PROCESS,
+    KILLED,
+    LINKED,
+    NO_PROCESS,
+    PROCESS,
+    PROXY,
+    QUEUED,
+    SLOT_BITS,
+    SLOT_MASK,
+    WATCHED_BY,
+    WATCHES,
+    Peer,
+    ProgramRecord,
+    Shared,
+    Watch,
+    Worker,
+)
+from iridium.vm.runtime.locks import (
+    acquire_mailbox,
+    acquire_table,
+    free,
+    malloc,
+    release_mailbox,
+    release_table,
+)
+from iridium.vm.runtime.mailbox import SLOT, acquire_process, drop_messages, put_message
+from iridium.vm.runtime.queue import push, tell_host, wake
+from iridium.vm.runtime.remote import put_notice, tell_peers
+from iridium.vm.runtime.subset import (
+    add_atomic,
+    address,
+    at,
+    clear,
+    compare_exchange,
+    copy,
+    external,
+    i32,
+    load_acquire,
+    native,
+    u32,
+    u64,
+)
+
+MOST_WATCHES = 65_536
+"""Watches of one process: each takes memory, and the end of a process takes time for each."""
+
+REUSE_AFTER = 1024
+"""Free slots before one is used again, while there are untouched ones: so that pids do not come again soon."""
+
+CLEARED = Record.in_events.offset  # type: ignore[attr-defined]
+"""Bytes of a record that are another's once the slot is used again; what follows belongs to the slot."""
+
+REGISTERS = Record.remainder.offset  # type: ignore[attr-defined]
+"""Bytes of all registers, at the beginning of a record."""
+
+WATCH = 16
+
+
+@external
+def munmap(place: u64, size: u64) -> i32:
+    """The C library's."""
+    raise NotImplementedError
+
+
+@native
+def allocate(shared: Shared, kind: u32) -> u64:
+    """A slot with a pid of its own, or 0 where there is none left."""
+    acquire_table(shared)
+    found: u64 = 0
+    if shared.first_free != 0 and (shared.free >= REUSE_AFTER or shared.used >= shared.slots):
+        found = shared.first_free
+        shared.first_free = at(Record, found).next
+        shared.free -= 1
+    elif shared.used < shared.slots:
+        found = shared.slab + u64(shared.used) * SLOT
+        at(Record, found).pid = shared.used
+        shared.used += 1
+    if found != 0:
+        shared.alive += 1
+    release_table(shared)
+    if found != 0:
+        vm = at(Record, found)
+        # Whoever has an old pid of it may look at it at this moment; the lock is not cleared.
+        acquire_mailbox(vm)
+        clear(found, u64(CLEARED))
+        vm.kind = kind
+        release_mailbox(vm)
+    return found
+
+
+@native
+def release_slot(shared: Shared, vm: Record) -> None:
+    """Make a slot free: its next pid is of the next generation. Nothing of it is in any queue."""
+    slot = vm.pid & SLOT_MASK
+    generation = ((vm.pid >> SLOT_BITS) + 1) % GENERATIONS
+    acquire_mailbox(vm)
+    vm.kind = u32(FREE)
+    vm.pid = slot | generation << SLOT_BITS
+    release_mailbox(vm)
+    acquire_table(shared)
+    vm.next = 0
+    if shared.first_free == 0:
+        shared.first_free = address(vm)
+    else:
+        at(Record, shared.last_free).next = address(vm)
+    shared.last_free = address(vm)
+    shared.free += 1
+    shared.alive -= 1
+    release_table(shared)
+
+
+@native
+def release_memory(vm: Record) -> None:
+    """Give back stack, heap and output."""
+    if vm.heap != 0:
+        munmap(vm.heap, u64(vm.heap_limit))
+    if vm.stack != 0:
+        munmap(vm.stack, u64(vm.stack_limit) * WORD)
+    if vm.output != 0:
+        munmap(vm.output, u64(vm.output_capacity) * ITEM + RING_HEADER)
+    vm.heap = 0
+    vm.heap_top = 0
+    vm.stack = 0
+    vm.stack_capacity = 0
+    vm.output = 0
+
+
+@native
+def begin(worker: Worker, program: u64, pc: u32, parent: u32) -> u64:
+    """A new process, which has no turns yet; or 0 where there are too many."""
+    shared = at(Shared, worker.shared)
+    found = allocate(shared, u32(PROCESS))
+    if found == 0:
+        return u64(0)
+    vm = at(Record, found)
+    vm.program = program
+    vm.pc = pc
+    vm.heap_size = u32(HEAP_START)
+    vm.heap_limit = shared.heap_limit
+    vm.stack_limit = shared.stack_limit
+    vm.output_capacity = shared.output_capacity
+    vm.limit = u64(FOREVER)
+    vm.parent = parent
+    vm.worker = address(worker)
+    add_atomic(at(ProgramRecord, program), "users", 1)
+    add_atomic(shared, "spawned", 1)
+    return found
+
+
+@native
+def start(worker: Worker, vm: Record) -> None:
+    """Let a new process have turns."""
+    if compare_exchange(vm, "state", IDLE, QUEUED):
+        push(worker, vm)
+
+
+@native
+def spawn(vm: Record, pc: u32) -> u32:
+    """SPAWN: a process of the same program, with a copy of the registers; its pid, or 0."""
+    if vm.worker == 0:
+        return u32(0)
+    worker = at(Worker, vm.worker)
+    found = begin(worker, vm.program, pc, vm.pid)
+    if found == 0:
+        return u32(0)
+    new = at(Record, found)
+    copy(found, address(vm), u64(REGISTERS))
+    pid = new.pid
+    start(worker, new)
+    return pid
+
+
+@native
+def add_watch(vm: Record, kind: u32, pid: u32) -> u32:
+    """Put a watch into a process's list, whose lock the caller holds. 0: no room; 1: done; 2: it is there
+    already.
+    """
+    count: u32 = 0
+    place = vm.watches
+    while place != 0:
+        watch = at(Watch, place)
+        if watch.pid == pid and watch.kind == kind:
+            return u32(2)
+        count += 1
+        place = watch.next
+    if count >= MOST_WATCHES:
+        return u32(0)
+    new = malloc(u64(WATCH))
+    if new == 0:
+        return u32(0)
+    watch = at(Watch, new)
+    watch.next = vm.watches
+    watch.pid = pid
+    watch.kind = kind
+    vm.watches = new
+    return u32(1)
+
+
+@native
+def remove_watch(shared: Shared, owner: u32, kind: u32, pid: u32) -> None:
+    """Take a watch out of a process's list, where both are there."""
+    found = acquire_process(shared, owner)
+    if found == 0:
+        return
+    vm = at(Record, found)
+    before: u64 = 0
+    place = vm.watches
+    while place != 0:
+        watch = at(Watch, place)
+        if watch.pid == pid and watch.kind == kind:
+            if before == 0:
+                vm.watches = watch.next
+            else:
+                at(Watch, before).next = watch.next
+            free(place)
+            break
+        before = place
+        place = watch.next
+    release_mailbox(vm)
+
+
+@native
+def enter_watch(worker: Worker, vm: Record, kind: u32, other_kind: u32, pid: u32) -> u32:
+    """Enter a watch on both sides. 0: no room; 1: done; 2: there is no such process."""
+    shared = at(Shared, worker.shared)
+    acquire_mailbox(vm)
+    mine = add_watch(vm, kind, pid)
+    release_mailbox(vm)
+    if mine != 1:
+        if mine == 2:
+            mine = u32(1)
+        return mine
+    found = acquire_process(shared, pid)
+    result: u32 = 2
+    if found != 0:
+        other = at(Record, found)
+        result = add_watch(other, other_kind, vm.pid)
+        release_mailbox(other)
+        if result == 2:
+            result = u32(1)
+    if result != 1 or found == 0:
+        remove_watch(shared, vm.pid, kind, pid)
+    if found == 0:
+        result = u32(2)
+    return result
+
+
+@native
+def tell_end(worker: Worker, to: u32, pid: u32, reason: i32) -> None:
+    """Put the notice that a process has ended into a mailbox."""
+    found = acquire_process(at(Shared, worker.shared), to)
+    if found != 0:
+        vm = at(Record, found)
+        put_message(worker, vm, u32(END_MESSAGE), u64(u32(reason)), pid)
+        release_mailbox(vm)
+
+
+@native
+def monitor(vm: Record, pid: u32) -> u32:
+    """MONITOR: whether there was room; of a process that is not there, the notice comes at once."""
+    if vm.worker == 0:
+        return u32(0)
+    worker = at(Worker, vm.worker)
+    if pid == vm.pid:
+        return u32(0)
+    result = enter_watch(worker, vm, u32(WATCHES), u32(WATCHED_BY), pid)
+    if result == 2:
+        tell_end(worker, vm.pid, pid, i32(NO_PROCESS))
+        result = u32(1)
+    return result
+
+
+@native
+def demonitor(vm: Record, pid: u32) -> None:
+    """DEMONITOR: no notice comes that is not in the mailbox already."""
+    if vm.worker == 0:
+        return
+    shared = at(Shared, at(Worker, vm.worker).shared)
+    remove_watch(shared, vm.pid, u32(WATCHES), pid)
+    remove_watch(shared, pid, u32(WATCHED_BY), vm.pid)
+
+
+@native
+def link(vm: Record, pid: u32) -> u32:
+    """LINK: whether there was room; of a process that is not there, this one is ended."""
+    if vm.worker == 0 or pid == vm.pid:
+        return u32(0)
+    worker = at(Worker, vm.worker)
+    result = enter_watch(worker, vm, u32(LINKED), u32(LINKED), pid)
+    if result == 2:
+        kill(worker, vm.pid, i32(NO_PROCESS))
+        result = u32(1)
+    return result
+
+
+@native
+def kill(worker: Worker, pid: u32, reason: i32) -> u32:
+    """End a process with a reason; whether there was one. It ends when its turn does, or at once."""
+    shared = at(Shared, worker.shared)
+    found = acquire_process(shared, pid)
+    if found == 0:
+        return u32(0)
+    vm = at(Record, found)
+    done: u32 = 0
+    if vm.kind == PROXY:
+        put_notice(shared, at(Peer, vm.program), vm.parent, u32(0), u32(KILL_PROCESS), reason)
+        done = 1
+    elif vm.kind == PROCESS:
+        done = 1
+        if vm.stop_requested != KILL:
+            vm.exit_reason = reason
+            vm.stop_requested = u32(KILL)
+            if vm.state == ASLEEP:
+                wake(worker, vm)
+            elif compare_exchange(vm, "state", IDLE, QUEUED):
+                push(worker, vm)
+    release_mailbox(vm)
+    return done
+
+
+@native
+def kill_by(vm: Record, pid: u32) -> u32:
+    """KILL: whether there was such a process."""
+    if vm.worker == 0:
+        return u32(0)
+    return kill(at(Worker, vm.worker), pid, i32(KILLED))
+
+
+@native
+def work_off(worker: Worker, watches: u64, pid: u32, reason: i32) -> None:
+    """Tell everybody in a list, which is nobody's any more, that a process has ended."""
+    shared = at(Shared, worker.shared)
+    place = watches
+    while place != 0:
+        watch = at(Watch, place)
+        if watch.kind == WATCHED_BY:
+            remove_watch(shared, watch.pid, u32(WATCHES), pid)
+            tell_end(worker, watch.pid, pid, reason)
+        elif watch.kind == WATCHES:
+            remove_watch(shared, watch.pid, u32(WATCHED_BY), pid)
+        else:
+            remove_watch(shared, watch.pid, u32(LINKED), pid)
+            if reason != 0:
+                end_linked(worker, watch.pid, pid, reason)
+        after = watch.next
+        free(place)
+        place = after
+
+
+@native
+def end_linked(worker: Worker, pid: u32, by: u32, reason: i32) -> None:
+    """End a process that was linked to one that has ended abnormally."""
+    shared = at(Shared, worker.shared)
+    found = acquire_process(shared, pid)
+    if found == 0:
+        return
+    vm = at(Record, found)
+    remote: u64 = 0
+    theirs: u32 = 0
+    if vm.kind == PROXY:
+        remote = vm.program
+        theirs = vm.parent
+    release_mailbox(vm)
+    if remote != 0:
+        put_notice(shared, at(Peer, remote), theirs, by, u32(EXIT), reason)
+    else:
+        kill(worker, pid, reason)
+
+
+@native
+def end(worker: Worker, vm: Record, reason: i32) -> None:
+    """End a process whose turn it is: tell who watches it, and make its slot free, or the host's."""
+    shared = at(Shared, worker.shared)
+    acquire_mailbox(vm)
+    vm.kind = u32(ENDED)
+    vm.exit_reason = reason
+    watches = vm.watches
+    vm.watches = 0
+    drop_messages(vm)
+    release_mailbox(vm)
+    work_off(worker, watches, vm.pid, reason)
+    if vm.known != 0:
+        tell_peers(shared, vm, reason)
+    cares = shared.host_cares
+    if reason != 0:
+        cares = u32(1)
+    if vm.output != 0:
+        ring = at(Ring, vm.output)
+        if ring.written != load_acquire(ring, "read"):
+            cares = u32(1)
+    if cares != 0:
+        tell_host(shared, vm, u32(IDLE))
+    else:
+        discard(shared, vm)
+
+
+@native
+def discard(shared: Shared, vm: Record) -> None:
+    """Make the slot of a process that has ended free; for the host, once it has seen all that it wants."""
+    release_memory(vm)
+    add_atomic(at(ProgramRecord, vm.program), "users", u64(FOREVER))
+    release_slot(shared, vm)
+
+
+@native
+def close_mailbox(worker: Worker, vm: Record, reason: i32) -> None:
+    """End what the host has a pid for: a session, or a mailbox of its own."""
+    acquire_mailbox(vm)
+    vm.kind = u32(ENDED)
+    watches = vm.watches
+    vm.watches = 0
+    drop_messages(vm)
+    release_mailbox(vm)
+    work_off(worker, watches, vm.pid, reason)
+    if vm.known != 0:
+        tell_peers(at(Shared, worker.shared), vm, reason)
+
+
+@native
+def exit_reason_of(vm: Record) -> i32:
+    """The exit reason of a process whose turn ended by a halt or a fault."""
+    if vm.stop == Stop.FAULT:
+        return i32(0) - i32(vm.fault)
+    return vm.stop_code
+
+
+@native
+def spawn_checked(vm: Record, target: u32) -> u32:
+    """Whether an address is that of an instruction of the VM's program."""
+    program = at(ProgramRecord, vm.program)
+    offset = target - program.base
+    if target < program.base or offset % WORD != 0 or offset // WORD >= program.count:
+        return u32(Fault.BAD_JUMP.number)
+    return u32(0)
+
+
+@native
+def ask(vm: Record) -> u32:
+    """What has become of a question to the node: 0: nothing yet; 1: no; 2: yes, with ``answer``. Taken once."""
+    state = vm.answered
+    vm.answered = 0
+    return state
+
+
+@native
+def count_nodes(vm: Record) -> u32:
+    """NODES."""
+    if vm.worker == 0:
+        return u32(1)
+    return at(Shared, at(Worker, vm.worker).shared).nodes
