@@ -22,6 +22,12 @@ HEAP_LIMIT = 64 * 1024 * 1024
 """The most bytes of heap unless the owner says otherwise."""
 
 
+MACHINE = Record.next.offset  # type: ignore[attr-defined]
+"""Bytes at the beginning of a record that are the machine's; the rest is the scheduler's, and what makes a
+process.
+"""
+
+
 class Limits(NamedTuple):
     """What a VM may use at the most.
 
@@ -42,6 +48,7 @@ class VM:
     Args:
         program: the code; several VMs may share it.
         limits: bounds of its memory and output.
+        record: its state record, where another than one of its own: a slot of a table of processes.
 
     Attributes:
         record: the state that engines work on.
@@ -51,26 +58,48 @@ class VM:
         native: the native form of its program that ``record.program`` points to, which keeps it in memory.
     """
 
-    __slots__ = ("_uuid", "limits", "logical_cores", "native", "output", "program", "record")
+    __slots__ = ("_owned", "_uuid", "limits", "logical_cores", "native", "output", "program", "record")
 
-    def __init__(self, program: Program, limits: Limits = Limits(), logical_cores: int = 1) -> None:  # noqa: B008
+    def __init__(
+        self,
+        program: Program,
+        limits: Limits = Limits(),  # noqa: B008
+        logical_cores: int = 1,
+        record: Record | None = None,
+    ) -> None:
         self.program = program
         self.limits = limits
         self.logical_cores = logical_cores
         self._uuid: str | None = None
         self.native: Any = None
-        self.record = Record()
+        self._owned = record is None
+        self.record = Record() if record is None else record
         self.reset()
 
+    @classmethod
+    def attach(cls, program: Program, record: Record) -> VM:
+        """A VM that is there already, as its record has it; whoever made it gives its memory back."""
+        vm = cls.__new__(cls)
+        vm.program = program
+        vm.limits = Limits(record.stack_limit, record.heap_limit, record.output_capacity)
+        vm.logical_cores = 1
+        vm._uuid = None
+        vm.native = program.native
+        vm._owned = False
+        vm.record = record
+        vm.output = OutputRing(record, program.read_only)
+        return vm
+
     def __del__(self) -> None:
-        if hasattr(self, "record"):
+        if getattr(self, "_owned", False):
             self.release()
 
     def reset(self) -> None:
         """Fresh registers, stack, heap and output; pc on the first instruction."""
         self.release()
         record = self.record
-        ctypes.memset(ctypes.addressof(record), 0, ctypes.sizeof(record))
+        ctypes.memset(ctypes.addressof(record), 0, MACHINE)
+        record.deadline = 0
         record.pc = self.program.base
         record.heap_size = HEAP_START
         record.heap_limit = self.limits.heap

@@ -8,6 +8,7 @@ What each instruction does stands in :mod:`iridium.vm.semantics`.
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,8 +17,8 @@ from iridium.image import legal_opcodes
 from iridium.isa import BY_OPCODE, CODE, REGISTERS, WORD, Fault
 from iridium.vm.machine import VM
 from iridium.vm.program import Program
-from iridium.vm.record import Stop, Waiting
-from iridium.vm.semantics import SEMANTICS, Halt, Scratch, Step, Trap, Wait, trap
+from iridium.vm.record import Record, Stop
+from iridium.vm.semantics import Halt, Scratch, Step, Trap, Wait, meaning, trap
 
 # The part of a record that a turn copies, in the record's order: 32 f64, 32 i32, then remainder, bp and
 # pc, sp, equal_flag, loop_counter.
@@ -92,8 +93,33 @@ class Decoded:
                 operands.append(target)
             else:
                 operands.append(value)
-        factory: Callable[..., Step] = SEMANTICS[row.name]
+        factory: Callable[..., Step] = meaning(row.name)
         return factory(self.scratch, index + 1, *operands)
+
+
+_attached: dict[int, VM] = {}
+"""The VMs that run at other people's records, by the record's address."""
+
+MOST_ATTACHED = 4096
+"""How many of them are kept; others are made again for their turn."""
+
+
+def interpret(record: Record, budget: int) -> int:
+    """Advance whatever runs at a state record, for the runtime where it is plain Python; the budget left."""
+    from iridium.vm.runtime.programs import loaded_at
+
+    address = ctypes.addressof(record)
+    vm = _attached.get(address)
+    loaded = loaded_at(record.program)
+    assert loaded is not None, "whoever runs a program holds it"
+    if vm is None or vm.program is not loaded.program:
+        if len(_attached) >= MOST_ATTACHED:
+            _attached.clear()
+        vm = _attached[address] = VM.attach(loaded.program, record)
+    before = record.instructions
+    left = run(vm, budget).left
+    record.instructions = before  # the runtime counts them itself
+    return left
 
 
 def run(vm: VM, budget: int) -> Turn:
@@ -135,9 +161,9 @@ def run(vm: VM, budget: int) -> Turn:
     except Trap as fault:
         stop = Stop.FAULT
         record.fault = fault.kind.number
-    except Wait:
+    except Wait as wait:
         stop = Stop.WAITING
-        record.waiting = Waiting.OUTPUT_ROOM
+        record.waiting = wait.waiting
     pc = program.base + WORD * i
     _STATE.pack_into(
         record, 0, *s.floats, *s.registers, s.remainder, s.bp, pc, s.sp, s.equal, s.loop

@@ -32,11 +32,12 @@ MOST_WAITING = 1024
 _U64 = ctypes.c_uint64
 
 HOST_CALLS = (
-    "advance", "work", "run_some", "submit", "request_stop", "take_event", "stop_workers", "begin", "start", "kill",
-    "deliver", "monitor", "demonitor", "link", "allocate", "release_slot", "release_memory", "discard", "close_mailbox",
-    "receive", "receive_bytes", "drop_messages", "give_back", "send", "send_bytes", "spawn", "spawn_checked", "ask",
-    "wait_for_message", "sleep", "clock", "count_nodes", "kill_by", "note_known", "take_peer", "take_letters",
-    "acquire_process", "release_mailbox", "map_heap", "read_letters", "end_peer", "intern",
+    "advance", "work", "run_some", "submit", "request_stop", "take_event", "stop_workers", "begin", "start",
+    "kill", "deliver", "monitor", "demonitor", "link", "allocate", "release_slot", "release_memory", "discard",
+    "close_mailbox", "receive", "receive_bytes", "drop_messages", "give_back", "send", "send_bytes", "spawn",
+    "spawn_checked", "ask", "wait_for_message", "sleep", "clock", "count_nodes", "kill_by", "note_known",
+    "take_peer", "take_letters", "acquire_process", "release_mailbox", "map_heap", "read_letters", "end_peer",
+    "intern",
 )  # fmt: skip
 """The functions of the runtime that Python calls."""
 
@@ -115,13 +116,18 @@ class Runtime:
 
     def prepare(self, vm: VM) -> NativeProgram:
         """Give a VM the native form of its program, as it is now."""
-        from iridium.vm.native.program import NativeProgram
-
-        native: NativeProgram | None = vm.program.native
-        if native is None:
-            native = vm.program.native = NativeProgram(vm.program, self.pieces)
+        native = self.load(vm.program)
         vm.native = native
         vm.record.program = native.address
+        return native
+
+    def load(self, program: Program) -> NativeProgram:
+        """The native form of a program, as it is now."""
+        from iridium.vm.native.program import NativeProgram
+
+        native: NativeProgram | None = program.native
+        if native is None:
+            native = program.native = NativeProgram(program, self.pieces)
         return native
 
     def compile(self, program: Program) -> Compiled:

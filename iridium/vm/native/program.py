@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from iridium.image import legal_opcodes
 from iridium.isa import BY_OPCODE, CODE, REGISTERS, WORD, Fault, Instruction
 from iridium.vm.program import Program
-from iridium.vm.runtime.layout import Decoded, ProgramRecord
+from iridium.vm.runtime.layout import Decoded
+from iridium.vm.runtime.programs import LoadedProgram
 
 DECODED = ctypes.sizeof(Decoded)
 """Bytes of a decoded instruction."""
@@ -67,55 +68,33 @@ def _decode(
     return row, tuple(values), None
 
 
-class NativeProgram:
-    """What the native engines need of a program; made anew when the program changes.
+class NativeProgram(LoadedProgram):
+    """What the native engines need of a program besides.
 
     Args:
         program: the program.
         pieces: the addresses of the interpreter's pieces, as :func:`interpreter_ir` has them in its table.
 
     Attributes:
-        record: what machine code sees of it.
         compiled: the compiled code that VMs enter, kept in memory for as long as one may run it; None before.
         requested: whether somebody has asked the compiler for it.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_code",
-        "_entries",
-        "_pieces",
-        "_plain",
-        "_read_only",
-        "compiled",
-        "record",
-        "requested",
-    )
+    __slots__ = ("_code", "_entries", "_pieces", "_plain", "compiled", "requested")
 
     def __init__(self, program: Program, pieces: list[int]) -> None:
+        super().__init__(program)
         self._pieces = pieces
         decoded = b"".join(self._encode(*found) for found in decode(program))
         # A program that runs past its last instruction finds one that faults.
         decoded += _DECODED.pack(pieces[OPCODES + Fault.BAD_JUMP.number], 0, 0, 0, 0, 0)
         self._code = ctypes.create_string_buffer(decoded, len(decoded))
         self._plain = ctypes.create_string_buffer(decoded, len(decoded))
-        self._read_only = (ctypes.c_char * len(program.read_only)).from_buffer(program.read_only)
         self._entries: ctypes.Array[ctypes.c_char] | None = None
         self.compiled: Compiled | None = None
         self.requested = False
-        self.record = ProgramRecord(
-            code=ctypes.addressof(self._code),
-            plain=ctypes.addressof(self._plain),
-            read_only=ctypes.addressof(self._read_only),
-            read_only_size=len(program.read_only),
-            base=program.base,
-            count=len(program.code) // WORD,
-        )
-
-    @property
-    def address(self) -> int:
-        """Where the record is."""
-        return ctypes.addressof(self.record)
+        self.record.code = ctypes.addressof(self._code)
+        self.record.plain = ctypes.addressof(self._plain)
 
     def _encode(self, row: Instruction | None, values: tuple[int, ...], fault: Fault | None) -> bytes:
         if row is None:

@@ -1,7 +1,7 @@
 """How Python calls the runtime: as machine code once that is loaded, as plain Python before and without it.
 
-Both work on the same structures, but not at the same time: what is one step for machine code is several for Python.
-So the switch is made once, by whoever owns the structures, before any worker thread runs.
+Both work on the same structures, but not at the same time: what is one step for machine code is several for
+Python. So the switch is made once, by whoever owns the structures, before any worker thread runs.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from iridium.vm.output import ITEM, LONGEST_STRING, RING_HEADER, Ring
 from iridium.vm.record import Record, Stop
 from iridium.vm.runtime.layout import ELSEWHERE, ENTERED, LEFT, SHORT, ProgramRecord
 from iridium.vm.runtime.subset import (
+    EXTERNALS,
     at,
     enter,
     external,
@@ -33,10 +34,17 @@ def mmap(at: u64, size: u64, protection: i32, flags: i32, file: i32, offset: u64
     raise NotImplementedError
 
 
-@external
 def interpret(vm: Record, instruction: u64, budget: u64, code: u64) -> u64:
-    """The native interpreter, from an instruction of one copy of the decoded code; gives the budget left."""
-    raise NotImplementedError
+    """The native interpreter, from an instruction of one copy of the decoded code; gives the budget left.
+
+    In Python it is the reference engine, from pc on.
+    """
+    from iridium.vm import reference
+
+    return reference.interpret(vm, budget)
+
+
+EXTERNALS["interpret"] = interpret  # type: ignore[assignment]
 
 
 @native

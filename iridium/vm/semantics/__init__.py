@@ -7,6 +7,8 @@ none), and gives the closure that executes the instruction and returns the index
 A closure changes nothing before it is sure not to raise. Registers hold Python ints that are always within i32.
 """
 
+from collections.abc import Callable
+
 from iridium.vm.semantics import control, f64, integer, memory
 from iridium.vm.semantics.scratch import SEMANTICS, Halt, Scratch, Step, Trap, Wait, trap
 
@@ -20,6 +22,14 @@ __all__ = [
     "control",
     "f64",
     "integer",
+    "meaning",
     "memory",
     "trap",
 ]
+
+
+def meaning(name: str) -> Callable[..., Step]:
+    """What an instruction does; those of processes are imported when the first program has one."""
+    if name not in SEMANTICS:
+        from iridium.vm.semantics import process  # noqa: F401 - it enters them
+    return SEMANTICS[name]

@@ -8,6 +8,7 @@ from iridium.isa import REGISTERS, WORD, Fault
 from iridium.vm.machine import VM
 from iridium.vm.output import Tag
 from iridium.vm.program import Program
+from iridium.vm.record import Waiting
 
 Step = Callable[[], int]
 """A decoded instruction: executes it and gives the index of the one that runs next."""
@@ -32,7 +33,10 @@ class Trap(Exception):  # noqa: N818
 
 
 class Wait(Exception):  # noqa: N818
-    """The instruction has to wait for room in the output ring."""
+    """The instruction has to wait."""
+
+    def __init__(self, waiting: Waiting) -> None:
+        self.waiting = waiting
 
 
 class Scratch:
@@ -103,6 +107,12 @@ class Scratch:
             raise Trap(Fault.READ_ONLY_BOUNDS)
         return at
 
+    def show_registers(self) -> None:
+        """Write the registers to the record, for what reads them there."""
+        record = self.vm.record
+        record.registers[:] = self.registers  # type: ignore[assignment]
+        record.float_registers[:] = self.floats  # type: ignore[assignment]
+
     def write(self, tag: Tag, value: int | float) -> None:
         """Print an item.
 
@@ -110,7 +120,7 @@ class Scratch:
             Wait: the ring is full.
         """
         if self.output.full:
-            raise Wait
+            raise Wait(Waiting.OUTPUT_ROOM)
         self.output.append(tag, value)
 
 

@@ -9,7 +9,9 @@ Lowering = Callable[..., str | None]
 LOWERINGS: dict[str, Lowering] = {}
 
 INTERPRETED: set[str] = set()
-"""Instructions that compiled code leaves to the interpreter: each takes so long that going there does not matter."""
+"""Instructions that compiled code leaves to the interpreter: each takes so long that going there does not
+matter.
+"""
 
 
 def lowers(*names: str, interpreted: bool = False) -> Callable[[Lowering], Lowering]:
