@@ -316,6 +316,9 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     Instruction(98, "NODES", (W,), "r = members of the cluster that are up, this node included", version=1),
 )
 
+FIRST_OF_PROCESSES = 80
+"""Opcodes from here on are those of processes: what they do needs a scheduler, and some of it a node."""
+
 BY_NAME: dict[str, Instruction] = {row.name: row for row in INSTRUCTIONS}
 """Instruction by mnemonic, in capitals."""
 

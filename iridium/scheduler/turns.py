@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from iridium.errors import IridiumError
 from iridium.scheduler.workers import MOST_RUNNING, Workers
 from iridium.vm import VM, Stop, run
+from iridium.vm.record import Waiting
 from iridium.vm.reference import Turn
 
 TURN = 0.002
@@ -141,7 +142,7 @@ class Scheduler:
 
     Attributes:
         engine: as given; what a single turn outside the scheduler is given with.
-        workers: the worker threads, or None.
+        workers: the worker threads, and the processes.
     """
 
     _log = Logger(namespace="iridium")
@@ -155,9 +156,7 @@ class Scheduler:
         threads: int = 1,
     ) -> None:
         self.engine = engine
-        self.workers: Workers | None = None
-        if choice != "reference":
-            self.workers = Workers(clock, threads, choice, self._happened)
+        self.workers = Workers(clock, threads, choice, self._happened)
         self._clock = clock
         self._seconds = seconds
         self._tasks: set[Task] = set()
@@ -181,7 +180,7 @@ class Scheduler:
         Raises:
             TooManyRunningError: there are :data:`MAX_RUNNING` already.
         """
-        most = MOST_RUNNING if self.workers is not None and self.workers.available else MAX_RUNNING
+        most = MOST_RUNNING if self.workers.available else MAX_RUNNING
         if len(self._tasks) >= most:
             raise TooManyRunningError(most)
         task = Task(self, vm, on_stop, on_output, limit)
@@ -193,12 +192,11 @@ class Scheduler:
         """End every task; for the end of the node."""
         for task in list(self._tasks):
             task.stop()
-        if self.workers is not None:
-            self.workers.stop()
+        self.workers.stop()
 
     def _place(self, task: Task) -> None:
         """Queue a task here, or give it to the workers."""
-        if self.workers is not None and self.workers.wants(task):
+        if self.workers.wants(task):
             task._native = True
             self.workers.add(task, task._limit)
         else:
@@ -206,8 +204,7 @@ class Scheduler:
 
     def _resume(self, task: Task) -> None:
         if task._native:
-            assert self.workers is not None
-            self.workers.resume(task)
+            self.workers.resume(task.vm.record)
         else:
             self._enqueue(task)
 
@@ -216,7 +213,6 @@ class Scheduler:
         record = task.vm.record
         stop = Stop(record.stop)
         if ended and stop is not Stop.WAITING:
-            assert self.workers is not None
             self.workers.finished(task)
             task._native = False
         if len(task.vm.output):
@@ -225,6 +221,9 @@ class Scheduler:
             return
         if stop is not Stop.WAITING:
             self._end(task, Turn(stop, 0))
+            return
+        if record.waiting == Waiting.SERVICE:
+            self.workers.on_process(record, True)
             return
         task.waiting = task.vm.output.full
         if not task.waiting:
@@ -240,7 +239,6 @@ class Scheduler:
     def _forget(self, task: Task) -> None:
         self._tasks.discard(task)
         if task._native:
-            assert self.workers is not None
             self.workers.remove(task)
         if task._queued:
             task._queued = False

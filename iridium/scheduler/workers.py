@@ -1,7 +1,8 @@
-"""Worker threads that run VMs in machine code, and how the reactor hears of what they do.
+"""Runs VMs and processes in machine code in worker threads, and lets the reactor hear of what they do.
 
-A worker calls the native scheduler for a millisecond at a time, without Python's lock. What the host must look at
-comes as a list of VMs; a file descriptor that the reactor watches says that there are some.
+A worker calls the runtime's scheduler for a millisecond at a time, without Python's lock. What the host must look
+at comes as a list of VMs; a file descriptor that the reactor watches says that there are some. Where there is no
+machine code the same scheduler runs as plain Python, a few milliseconds at a time, on the reactor thread.
 """
 
 from __future__ import annotations
@@ -19,9 +20,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from iridium.errors import OptionError
+from iridium.isa import FIRST_OF_PROCESSES, WORD
+from iridium.scheduler.table import ProcessTable
 from iridium.vm import VM
 from iridium.vm.engine import WARM
-from iridium.vm.runtime.layout import IDLE, Shared, Worker
+from iridium.vm.program import Program
+from iridium.vm.record import Record
+from iridium.vm.runtime.calls import calls
+from iridium.vm.runtime.layout import FOREVER, IDLE, Worker
 
 if TYPE_CHECKING:
     from iridium.scheduler.turns import Task
@@ -30,32 +36,45 @@ if TYPE_CHECKING:
 CALL = 1_000_000
 """Nanoseconds of one call of a worker: how long another thread of this process may wait for it to look up."""
 
+INLINE_CALL = 2_000_000
+"""Nanoseconds of one call on the reactor thread: how long the network may wait."""
+
 EVENTS_AT_ONCE = 256
 """Events that the reactor handles before it looks at its sockets again."""
 
-NO_LIMIT = 2**64 - 1
-
-MOST_RUNNING = 1 << 20
+MOST_RUNNING = 1 << 18
 """VMs that run at once: each takes half a kilobyte and a Python object."""
 
 SLOW_TO_DECODE = 4096
 """Instructions of a program beyond which it is prepared in another thread than the reactor's."""
 
+OnEvent = Callable[[Record, bool], None]
+"""Is told of a process, and whether it runs no more."""
+
+
+def uses_processes(program: Program) -> bool:
+    """Whether a program has an instruction that only the runtime's scheduler can serve."""
+    return max(program.code[::WORD], default=0) >= FIRST_OF_PROCESSES
+
 
 @implementer(IReadDescriptor)
 class Workers:
-    """The VMs that machine code runs.
+    """The VMs and processes that the runtime runs.
 
     Args:
         reactor: watches for their events.
         threads: how many workers.
-        choice: "auto", "native" or "compiled", as :data:`iridium.vm.engine.ENGINES` has them.
+        choice: "auto", "native", "compiled" or "reference", as :data:`iridium.vm.engine.ENGINES` has them.
         on_event: called with a task when there is output, or it stopped: then ``task.vm`` runs no more.
-        load: gives the native runtime; called in a thread, once a VM is to run here.
+        load: gives the native runtime; called in a thread, once something is to run here.
 
     Attributes:
-        available: whether the runtime is loaded; None before anybody knows, False where it cannot be.
+        available: whether there is machine code; None before anybody knows, False where it cannot be.
         threads: as given.
+        choice: as given.
+        table: the processes.
+        on_process: told of processes, sessions and mailboxes that are nobody's task.
+        on_peers: called when something waits to be sent to other nodes.
     """
 
     _log = Logger(namespace="iridium")
@@ -68,14 +87,20 @@ class Workers:
         on_event: Callable[[Task, bool], None],
         load: Callable[[], Runtime] | None = None,
     ) -> None:
-        self.available: bool | None = None
+        from iridium.vm.runtime.scheduling import TURN
+
+        self.available: bool | None = False if choice == "reference" else None
         self.threads = threads
         self.choice = choice
+        self.table = ProcessTable(threads, TURN)
+        self.on_process: OnEvent = lambda record, ended: None
+        self.on_peers: Callable[[], None] = lambda: None
         self._reactor = reactor
         self._on_event = on_event
         self._load = load or _load
         self._loading = False
         self._runtime: Any = None
+        self._when_ready: list[Callable[[], None]] = []
         self._tasks: dict[int, Task] = {}
         self._parked: list[Task] = []  # until the runtime is loaded or their programs are ready
         # Stopped in the queue: the worker that comes across them drops them, and their memory must last till then.
@@ -83,12 +108,13 @@ class Workers:
         self._hot: dict[Any, Any] = {}  # programs that may get hot, by their native form
         self._workers: list[Worker] = []
         self._running: list[threading.Thread] = []
-        self._shared = Shared(threads=threads)
+        self._inline: Worker | None = None
+        self._pumping: Any = None
         self._stopped = False
 
     @property
     def running(self) -> int:
-        """How many VMs it has."""
+        """How many tasks it has."""
         return len(self._tasks) + len(self._parked)
 
     @property
@@ -96,9 +122,22 @@ class Workers:
         """Turns and instructions of each worker so far."""
         return [(worker.turns, worker.executed) for worker in self._workers]
 
+    def when_ready(self, call: Callable[[], None]) -> None:
+        """Call something once it is known what runs processes: at once, or when machine code is loaded."""
+        if self.available is None:
+            self._when_ready.append(call)
+            self._load_runtime()
+        else:
+            self._start()
+            call()
+
     def wants(self, task: Task) -> bool:
         """Whether a task should run here from now on."""
-        if self.available is False or self._stopped:
+        if self._stopped:
+            return False
+        if uses_processes(task.vm.program):
+            return True
+        if self.available is False:
             return False
         if self.choice == "auto":
             if task.vm.record.instructions - task.before < WARM:
@@ -110,17 +149,18 @@ class Workers:
 
     def add(self, task: Task, limit: int | None) -> None:
         """Run a task's VM from now on."""
-        record = task.vm.record
-        record.limit = NO_LIMIT if limit is None else limit
+        task.vm.record.limit = FOREVER if limit is None else limit
         if self.available is None:
             self._parked.append(task)
             self._load_runtime()
         else:
+            self._start()
             self._prepare(task)
 
-    def resume(self, task: Task) -> None:
+    def resume(self, record: Record) -> None:
         """Give a VM that stopped to wait its turns again."""
-        self._runtime.submit(ctypes.addressof(self._shared), ctypes.addressof(task.vm.record))
+        calls.submit(self.table.shared, record)
+        self.pump()
 
     def remove(self, task: Task) -> None:
         """Run a VM no more; when this returns, nothing touches it."""
@@ -132,8 +172,9 @@ class Workers:
         if self._tasks.pop(address, None) is None:
             return
         # A turn is over in microseconds, unless the system runs other threads than the worker's in between.
-        while self._runtime.request_stop(address):
+        while calls.request_stop(self.table.shared, record):
             os.sched_yield()
+        record.deadline = 0
         if record.state != IDLE or record.in_events:
             self._dropped[address] = task.vm
 
@@ -141,21 +182,26 @@ class Workers:
         """End the workers, and with them all VMs."""
         self._stopped = True
         if self._running:
-            self._runtime.stop_workers(ctypes.addressof(self._shared))
+            calls.stop_workers(self.table.shared)
             for thread in self._running:
                 thread.join()
             self._running.clear()
             self._reactor.removeReader(self)
-            os.close(self._shared.host_file)
-            os.close(self._shared.workers_file)
+            os.close(self.table.shared.host_file)
+            os.close(self.table.shared.workers_file)
+        if self._pumping is not None:
+            self._pumping.cancel()
+            self._pumping = None
         self._tasks.clear()
+        self._parked.clear()
         self._dropped.clear()
+        self._when_ready.clear()
 
     # The reactor's side.
 
     def fileno(self) -> int:
         """What the reactor watches."""
-        return int(self._shared.host_file)
+        return int(self.table.shared.host_file)
 
     def logPrefix(self) -> str:
         """How the reactor calls it in its log."""
@@ -165,28 +211,58 @@ class Workers:
         """The reactor is going down; nothing is lost by that."""
 
     def doRead(self) -> None:
-        """Look at the VMs that have something to tell."""
-        os.eventfd_read(self._shared.host_file)
-        shared = ctypes.addressof(self._shared)
+        """Look at what has something to tell."""
+        os.eventfd_read(self.table.shared.host_file)
+        if not self._look():
+            os.eventfd_write(self.table.shared.host_file, 1)  # go on when the sockets have had their turn
+
+    def _look(self) -> bool:
+        """Handle events, some of them; whether that were all."""
+        shared = self.table.shared
+        self.on_peers()
         for _ in range(EVENTS_AT_ONCE):
-            address = self._runtime.take_event(shared)
+            address = calls.take_event(shared)
             if not address:
                 break
+            ended = shared.event_state == IDLE
             task = self._tasks.get(address)
-            if task is None:
-                continue  # it was stopped meanwhile
-            ended = self._shared.event_state == IDLE
-            self._on_event(task, ended)
+            if task is not None:
+                self._on_event(task, ended)
+            elif address not in self._dropped:
+                record = Record.from_address(address)
+                if record.kind:
+                    self.on_process(record, ended)
         else:
-            os.eventfd_write(self._shared.host_file, 1)  # go on when the sockets have had their turn
+            return False
         for address in [
             a for a, vm in self._dropped.items() if vm.record.state == IDLE and not vm.record.in_events
         ]:
             del self._dropped[address]
+        return True
 
     def finished(self, task: Task) -> None:
         """Forget a task whose VM has stopped."""
         self._tasks.pop(ctypes.addressof(task.vm.record), None)
+
+    def pump(self) -> None:
+        """Where there are no threads: go on soon, on the reactor thread."""
+        if self._inline is not None and not self._stopped:
+            if self._pumping is not None:
+                self._pumping.cancel()
+            self._pumping = self._reactor.callLater(0, self._run_inline)
+
+    def _run_inline(self) -> None:
+        from iridium.vm.runtime.scheduling import TIME_OVER
+
+        self._pumping = None
+        assert self._inline is not None
+        result = calls.run_some(self._inline, INLINE_CALL)
+        again = not self._look() or result == TIME_OVER or self.table.shared.head
+        if again and not self._stopped:
+            self.pump()
+        elif self._pumping is None and self.table.shared.next_deadline != FOREVER and not self._stopped:
+            wait = max(0, self.table.shared.next_deadline - calls.now(self._inline)) / 1e9
+            self._pumping = self._reactor.callLater(wait, self._run_inline)
 
     # Getting ready.
 
@@ -199,66 +275,88 @@ class Workers:
     def _loaded(self, runtime: Runtime) -> None:
         if self._stopped:
             return
+        calls.use(runtime.addresses)
         self._runtime = runtime
         self.available = True
-        self._start_threads()
-        self._release_parked()
+        self._release()
 
     def _not_there(self, failure: Failure) -> None:
         failure.trap(OptionError)
         self._log.warn("{problem}; programs run in the reference engine", problem=str(failure.value))
         self.available = False
-        self._release_parked()
+        self._release()
 
-    def _release_parked(self) -> None:
+    def _release(self) -> None:
+        """Go on with what waited until it was known what runs it."""
+        self._start()
         parked, self._parked = self._parked, []
         for task in parked:
-            if self.available:
+            if self.available or uses_processes(task.vm.program):
                 self._prepare(task)
             else:
                 task.fall_back()
+        waiting, self._when_ready = self._when_ready, []
+        for call in waiting:
+            call()
 
     def _prepare(self, task: Task) -> None:
         program = task.vm.program
-        ready = program.native is not None and (self.choice != "compiled" or program.native.compiled is not None)
-        if ready or (self.choice != "compiled" and len(program.code) < 4 * SLOW_TO_DECODE):
+        compiled = self.choice == "compiled" and self.available
+        ready = program.native is not None and (not compiled or program.native.compiled is not None)
+        if ready or (not compiled and len(program.code) < WORD * SLOW_TO_DECODE):
             self._submit(task)
             return
         self._parked.append(task)
         pool = self._reactor.getThreadPool()
-        preparing = deferToThreadPool(self._reactor, pool, self._prepare_slowly, task.vm)
+        preparing = deferToThreadPool(self._reactor, pool, self.prepare_slowly, program)
         preparing.addCallback(lambda _: self._prepared(task))
         preparing.addErrback(lambda failure: self._log.failure("a program could not be compiled", failure))
 
-    def _prepare_slowly(self, vm: VM) -> None:
-        native = self._runtime.prepare(vm)
+    def prepare_slowly(self, program: Program) -> None:
+        """Decode a program, and compile it if that is to be first; in another thread than the reactor's."""
+        if not self.available:
+            return
+        native = self._runtime.load(program)
         if self.choice == "compiled" and not native.requested:
             native.requested = True
-            native.enter_at(self._runtime.compile(vm.program))
+            native.enter_at(self._runtime.compile(program))
 
     def _prepared(self, task: Task) -> None:
         if task in self._parked:  # else it was stopped meanwhile
             self._parked.remove(task)
             self._submit(task)
 
+    def watch_heat(self, program: Program) -> None:
+        """Compile a program once it is hot, if that is wanted."""
+        native = program.native
+        if self.choice == "auto" and self.available and not native.requested:
+            self._hot[native] = program
+
     def _submit(self, task: Task) -> None:
         vm = task.vm
-        native = self._runtime.prepare(vm)
-        if self.choice == "auto" and not native.requested:
-            self._hot[native] = vm.program
+        loaded = self.table.load(vm.program)
+        vm.native = loaded
+        vm.record.program = loaded.address
+        self.watch_heat(vm.program)
         address = ctypes.addressof(vm.record)
         self._tasks[address] = task
         self._dropped.pop(address, None)
-        self._runtime.submit(ctypes.addressof(self._shared), address)
+        self.resume(vm.record)
 
-    def _start_threads(self) -> None:
-        from iridium.vm.runtime.scheduling import TURN
-
-        self._shared.turn = TURN
-        self._shared.host_file = os.eventfd(0, os.EFD_CLOEXEC)
-        self._shared.workers_file = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
+    def _start(self) -> None:
+        """Begin to run: in threads, or without machine code on the reactor thread."""
+        if self._workers or self._stopped:
+            return
+        shared = self.table.shared
+        if not self.available:
+            self._inline = Worker(shared=ctypes.addressof(shared))
+            self._workers = [self._inline]
+            shared.threads = 1
+            return
+        shared.host_file = os.eventfd(0, os.EFD_CLOEXEC)
+        shared.workers_file = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
         self._reactor.addReader(self)
-        self._workers = [Worker(shared=ctypes.addressof(self._shared)) for _ in range(self.threads)]
+        self._workers = [Worker(shared=ctypes.addressof(shared)) for _ in range(self.threads)]
         for number, worker in enumerate(self._workers):
             thread = threading.Thread(target=self._work, args=(worker,), name=f"worker {number}", daemon=True)
             self._running.append(thread)
@@ -268,8 +366,8 @@ class Workers:
         """One worker thread's life."""
         from iridium.vm.runtime.scheduling import STOPPING
 
-        work, address, compiler = self._runtime.work, ctypes.addressof(worker), self._runtime.compiler
-        while work(address, CALL) != STOPPING:
+        compiler = self._runtime.compiler
+        while calls.work(worker, CALL) != STOPPING:
             for native, program in tuple(self._hot.items()):
                 compiler.consider(native, program)
                 if native.requested:

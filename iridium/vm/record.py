@@ -95,7 +95,7 @@ class Record(ctypes.Structure):
     pid: int
     kind: int
     mailbox_lock: int
-    reserved: int
+    host_cares: int
 
     _fields_ = [
         ("float_registers", ctypes.c_double * REGISTERS),
@@ -149,5 +149,5 @@ class Record(ctypes.Structure):
         ("pid", ctypes.c_uint32),
         ("kind", ctypes.c_uint32),
         ("mailbox_lock", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
+        ("host_cares", ctypes.c_uint32),  # 1: the host is told when it ends, however it does
     ]

@@ -110,6 +110,7 @@ class Shared(ctypes.Structure):
     reserved: int
     peers: int
     peer_count: int
+    dead_ring: int
 
     _fields_ = [
         ("lock", ctypes.c_uint32),  # of the queue
@@ -155,6 +156,7 @@ class Shared(ctypes.Structure):
         ("reserved", ctypes.c_uint32),
         ("peers", ctypes.c_uint64),  # the addresses of the other nodes' Peers, by their number
         ("peer_count", ctypes.c_uint64),
+        ("dead_ring", ctypes.c_uint64),  # the last dead letters
     ]
 
 

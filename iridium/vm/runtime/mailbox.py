@@ -26,7 +26,7 @@ from iridium.vm.runtime.layout import (
 from iridium.vm.runtime.locks import acquire_mailbox, free, malloc, now, release_mailbox
 from iridium.vm.runtime.queue import tell_host, wake
 from iridium.vm.runtime.remote import send_away
-from iridium.vm.runtime.subset import add_atomic, at, copy, i32, native, u32, u64
+from iridium.vm.runtime.subset import add_atomic, at, copy, i32, native, store, u32, u64
 from iridium.vm.runtime.turns import map_heap
 
 SLOT = 640
@@ -145,7 +145,7 @@ def deliver(worker: Worker, to: u32, kind: u32, value: u64, sender: u32) -> u32:
     found = acquire_process(shared, to)
     taken: u32 = 0
     if found == 0:
-        add_atomic(shared, "dead_letters", 1)
+        note_dead_letter(shared, to, kind, value, sender)
     else:
         vm = at(Record, found)
         if vm.kind == PROXY:
@@ -242,6 +242,50 @@ def receive_bytes(vm: Record, place: u32) -> u64:
 
 
 DOES_NOT_FIT = 0xFFFF_FFFF
+
+
+@native
+def take_block(vm: Record) -> u64:
+    """The block of the first message, which is bytes, taken out of the mailbox; for the host, which frees it."""
+    acquire_mailbox(vm)
+    message = at(Message, vm.mailbox + u64(vm.mailbox_head) * MESSAGE)
+    block = message.value
+    vm.mailbox_bytes -= u32(at(Block, block).size)
+    drop_first(vm)
+    release_mailbox(vm)
+    return block
+
+
+@native
+def free_block(block: u64) -> None:
+    """Give the memory of a message's bytes back."""
+    free(block)
+
+
+@native
+def make_block(size: u64) -> u64:
+    """Memory for the bytes of a message, or 0 where there is none."""
+    block = malloc(size + BLOCK)
+    if block != 0:
+        at(Block, block).size = size
+    return block
+
+
+@native
+def note_dead_letter(shared: Shared, to: u32, kind: u32, value: u64, sender: u32) -> None:
+    """Count a message to nobody, and keep the last of them for people."""
+    number = add_atomic(shared, "dead_letters", 1)
+    letter = at(Message, shared.dead_ring + number % DEAD_RING * 24)
+    letter.value = value
+    if kind == BYTES_MESSAGE:
+        letter.value = at(Block, value).size
+    letter.sender = sender
+    letter.kind = kind
+    store(u32, shared.dead_ring + number % DEAD_RING * 24 + 16, to)
+
+
+DEAD_RING = 256
+"""Dead letters that are kept, of 24 bytes: a message and to whom it went."""
 
 
 @native

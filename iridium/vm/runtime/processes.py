@@ -107,6 +107,7 @@ def allocate(shared: Shared, kind: u32) -> u64:
         acquire_mailbox(vm)
         clear(found, u64(CLEARED))
         vm.kind = kind
+        vm.host_cares = 0
         release_mailbox(vm)
     return found
 
@@ -404,7 +405,7 @@ def end(worker: Worker, vm: Record, reason: i32) -> None:
     work_off(worker, watches, vm.pid, reason)
     if vm.known != 0:
         tell_peers(shared, vm, reason)
-    cares = shared.host_cares
+    cares = shared.host_cares | vm.host_cares
     if reason != 0:
         cares = u32(1)
     if vm.output != 0:
