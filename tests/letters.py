@@ -40,6 +40,7 @@ class Letters:
         self.lost: list[tuple[SimulatedNode, str, str]] = []
         self.sent: dict[tuple[int, int], int] = {}
         self.got: dict[tuple[int, int, int], list[int]] = {}
+        self.began: dict[tuple[str, str, int], float] = {}  # when the first of both ends began a session
         self.verdicts: dict[tuple[str, str], float] = {}
 
     def attach(self, node: SimulatedNode) -> None:
@@ -62,7 +63,10 @@ class Letters:
         if self.sessions.get((index, id), [0, 0, 0])[2]:
             self.problems.append(f"{self.nodes[index]}: two sessions with {id[:8]}")
         self.count += 1
-        self.sessions[index, id] = [self.count, self.network.now, 1]
+        me = self.nodes[index].me.id
+        number = self.nodes[index].machine.post.sessions()[id]
+        began = self.began.setdefault((min(me, id), max(me, id), number), self.network.now)
+        self.sessions[index, id] = [self.count, began, 1]
 
     def _ended(self, index: int, id: str, reason: str) -> None:
         node = self.nodes[index]

@@ -160,11 +160,7 @@ class Admission:
             self._membership.world.event("refused", name, detail + more)
 
     def _accept(self, link: Link, hello: m.Hello, address: str) -> None:
-        agreed = self._membership.post.answer(link, hello)
-        if agreed is None:  # it was said before what its sender knows by now
-            self._membership.handshakes.pop(link, None)
-            link.close()
-            return
+        session, received = self._membership.post.answer(link, hello)
         record = m.MemberRecord(hello.id, hello.incarnation, hello.alias, address)
         told = self._membership.table.records(newcomers=True) if hello.want == "join" else None
         peer = self._membership.table.peers.get(hello.id)
@@ -185,8 +181,8 @@ class Admission:
                 address=me.address,
                 seen=link.host,
                 life=me.life,
-                session=agreed[0],
-                received=agreed[1],
+                session=session,
+                received=received,
             ),
             told,
         )

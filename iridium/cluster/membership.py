@@ -49,7 +49,7 @@ class Membership:
         self.handshakes: dict[Link, None] = {}
         self.table = Table(me, world)
         self.questions = Questions(clock)
-        self.post = Post(me, world)
+        self.post = Post(me, world, self.table.name_of)
         self.admission = Admission(self)
         self.dialler = Dialler(self)
         self.liveness = Liveness(self)
@@ -71,7 +71,8 @@ class Membership:
     def drop(self, peer: Peer) -> None:
         """Know nothing more of a member."""
         self.cut(peer)
-        self.post.end(peer.id, "left" if peer.record.left or self.me.left else "forgotten")
+        if not peer.newcomer:  # or it may hold the session that it was offered
+            self.post.end(peer.id, "left" if peer.record.left or self.me.left else "forgotten")
         self.dialler.abandon(peer.dial)
         self.table.peers.pop(peer.id, None)
         self.table.changed()

@@ -110,7 +110,7 @@ class Welcome(Message, tag="welcome"):
         seen: the host that the dialler is seen at.
         life: the incarnation that the acceptor started with, or came back with after a leave.
         session: the number of the session that this link carries; 0 for none.
-        received: the last line of it that the acceptor has; 0 when the session is new.
+        received: the last line of it that the acceptor has; None when the session is new.
     """
 
     version: Token
@@ -124,7 +124,7 @@ class Welcome(Message, tag="welcome"):
     auth: Token = "none"
     life: Incarnation = 0
     session: Number = 0
-    received: Number = 0
+    received: Number | None = None
 
 
 class MemberRecord(msgspec.Struct, frozen=True):

@@ -43,6 +43,7 @@ class Post:
     Args:
         me: this node.
         world: tells people of what is dropped, and calls later.
+        name: what people call the node with an id.
 
     Attributes:
         on_mail: called with node id, kind and data of each payload that arrives.
@@ -51,13 +52,14 @@ class Post:
         on_room: called with a node id when a payload found no room there, and there is enough again.
     """
 
-    def __init__(self, me: Me, world: Surroundings) -> None:
+    def __init__(self, me: Me, world: Surroundings, name: Callable[[str], str] = str) -> None:
         self.on_mail: Callable[[str, int, bytes], object] = _ignore
         self.on_session: Callable[[str], object] = _ignore
         self.on_lost: Callable[[str, str], object] = _ignore
         self.on_room: Callable[[str], object] = _ignore
         self._me = me
         self._world = world
+        self._name = name
         self._entries: dict[str, _Entry] = {}
         self._owing: dict[str, None] = {}  # peers whose lines are not acknowledged yet
 
@@ -93,7 +95,7 @@ class Post:
 
     def traffic(self) -> dict[str, Traffic]:
         """What was exchanged, by node id."""
-        return {id: entry.traffic for id, entry in self._entries.items()}
+        return {id: entry.traffic for id, entry in self._entries.items() if entry.taken}
 
     def waiting(self, node_id: str) -> int:
         """Bytes that are kept for a member: unsent or unacknowledged."""
@@ -114,12 +116,11 @@ class Post:
         session = entry.session
         return (entry.number, None) if session is None else (session.number, session.received)
 
-    def answer(self, link: Link, hello: m.Hello) -> tuple[int, int] | None:
+    def answer(self, link: Link, hello: m.Hello) -> tuple[int, int | None]:
         """Decide, as the acceptor, which session a link carries.
 
         Returns:
-            Its number and what has arrived of it; None where the hello is older than the session that both hold,
-            so that its sender must look again.
+            Its number and what has arrived of it, None where it is new; 0 and None for no session.
         """
         entry = self._entry(hello.id)
         session = entry.session
@@ -127,24 +128,21 @@ class Post:
             self._end(hello.id, entry, "restarted")
             session = None
         if not hello.life:
-            return 0, 0
+            return 0, None
         if session is not None:
-            same = hello.session == session.number and hello.received is not None
-            if same and session.can_resume(hello.received or 0):
-                session.acknowledged(hello.received or 0)
-                link.session = session.number
+            link.session = session.number
+            if hello.session == session.number and hello.received is not None:
+                if session.can_resume(hello.received):
+                    session.acknowledged(hello.received)
                 return session.number, session.received
-            if not session.confirmed and hello.session < session.number:
-                link.session = session.number  # offered before, and not taken: two hellos may cross
-                return session.number, 0
-            old = same or hello.session < session.number
-            if old and session.confirmed and hello.want == "mesh" and not session.doubted:
-                session.doubted = True
-                return None
+            if hello.session < session.number:
+                # It was written before what its sender knows by now, or its sender has forgotten: if so, it will
+                # say that the session is over, now that it hears of it.
+                return session.number, session.received if session.confirmed else None
             self._end(hello.id, entry, "down")
         self._begin(entry, max(entry.number, hello.session) + 1, hello.life)
         link.session = entry.number
-        return link.session, 0
+        return entry.number, None
 
     def agree(self, link: Link, welcome: m.Welcome) -> bool:
         """Follow, as the dialler, what the acceptor decided; False where it no longer fits what we hold."""
@@ -156,16 +154,19 @@ class Post:
         link.session = welcome.session
         if not welcome.session:
             return True
+        held = session is not None and session.number == welcome.session
         taken = session is not None and session.confirmed
-        if welcome.session > (entry.number if taken else entry.taken):
+        if not held and welcome.received is None and welcome.session > (entry.number if taken else entry.taken):
             self._end(welcome.id, entry, "down")
             self._begin(entry, welcome.session, welcome.life)
-            session = entry.session
-        fits = session is not None and session.number == welcome.session and session.can_resume(welcome.received)
-        if fits and session is not None:
-            session.acknowledged(welcome.received)
-            self._confirm(entry, session)
-        return fits
+            session, held = entry.session, True
+        entry.number = max(entry.number, welcome.session)
+        received = welcome.received or 0
+        if session is None or not held or not session.can_resume(received):
+            return False
+        session.acknowledged(received)
+        self._confirm(entry, session)
+        return True
 
     def _begin(self, entry: _Entry, number: int, life: int) -> None:
         entry.number = max(entry.number, number)
@@ -256,7 +257,7 @@ class Post:
             link.source = None
         dropped = session.abandon()
         if dropped:
-            self._world.event("mail-dropped", id, f"{dropped} not known to have arrived: {reason}")
+            self._world.event("mail-dropped", self._name(id), f"{dropped} not known to have arrived: {reason}")
         if session.announced:
             self.on_lost(id, reason)
 

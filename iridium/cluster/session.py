@@ -64,14 +64,13 @@ class Session:
     Attributes:
         announced: whether the layer above knows of it.
         confirmed: whether the other end holds it for certain.
-        doubted: whether a hello was turned away because it seemed older than the session.
         received: the number of the last line that arrived.
         wake: called when there are lines to send; None while no link carries the session.
     """
 
     __slots__ = (
         "_acked", "_again", "_incoming", "_outgoing", "_owed", "_owed_bytes", "_pieces", "_refused", "_sent",
-        "_unacked", "_urgent", "_woken", "announced", "bulk", "bulk_bytes", "confirmed", "doubted", "life",
+        "_unacked", "_urgent", "_woken", "announced", "bulk", "bulk_bytes", "confirmed", "life",
         "number", "received", "traffic", "waiting", "wake",
     )  # fmt: skip
 
@@ -79,7 +78,7 @@ class Session:
         self.number = number
         self.life = life
         self.traffic = traffic
-        self.announced = self.confirmed = self.doubted = False
+        self.announced = self.confirmed = False
         self.received = 0
         self.waiting = 0  # bytes of small payloads, with LINE_COST
         self.bulk = self.bulk_bytes = 0
@@ -266,7 +265,6 @@ class Session:
 
     def attach(self, wake: Callable[[], None]) -> None:
         """A link carries the session from now on: what is not acknowledged goes out again."""
-        self.doubted = False
         self.wake = wake
         self._again = deque(line for line, _ in self._unacked)
         self._urgent = self._owed > 0
