@@ -42,7 +42,9 @@ class State(enum.Enum):
     CLOSED = "closed"
 
 
-_TALK = (m.Members, m.Ping, m.Pong, m.Digest, m.Leave, m.Left, m.Text, m.Ask, m.Answer, m.Mail, m.Piece, m.Ack)
+_TALK: tuple[type[Message], ...] = (
+    m.Mail, m.Piece, m.Ack, m.Members, m.Ping, m.Pong, m.Digest, m.Leave, m.Left, m.Text, m.Ask, m.Answer,
+)  # fmt: skip
 
 TRANSITIONS: dict[tuple[Role, State], dict[type[Message], State]] = {
     (Role.ACCEPTOR, State.EXPECT_HELLO): {m.Hello: State.DECIDING},
@@ -155,12 +157,15 @@ class Link:
                 if isinstance(message, Unknown):
                     self.ignored += 1
                     continue
-                self._advance(message)
+                if self.state is not State.OPEN or type(message) not in _TALK:
+                    self._advance(message)
                 yield message
-                if self.closed:
+                if self.state is State.CLOSED:
                     return
             if self._newer:
                 self.ignored += sum(m.unknown_fields(line) for line in lines.split(b"\n") if line.strip())
+            if not self._buffer:
+                return
 
     def _advance(self, message: Message) -> None:
         following = TRANSITIONS[self.role, self.state].get(type(message))

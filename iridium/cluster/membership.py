@@ -27,6 +27,8 @@ from iridium.cluster.rules import is_newer, is_wildcard, join_address, name_hold
 from iridium.cluster.table import MOST_RECORDS, Table
 from iridium.errors import CommandError
 
+MAIL = (m.Mail, m.Piece, m.Ack)
+
 STABLE = 1.0
 """Seconds that a link has held before its loss is an accident, and redialled at once."""
 
@@ -137,7 +139,7 @@ class Membership:
         """
         now = self.clock()
         for message in link.receive(data, now):
-            if isinstance(message, m.Mail | m.Piece | m.Ack):
+            if isinstance(message, MAIL):
                 assert isinstance(link.owner, Peer)
                 self.post.receive(link.owner.id, link, message)
             elif isinstance(message, m.Hello):

@@ -186,6 +186,8 @@ class Post:
         session = entry.session
         if session is None or session.number != link.session:
             return False
+        if entry.link is not None:
+            entry.link.source = None
         entry.link = link
         link.source = session
         self._confirm(entry, session)

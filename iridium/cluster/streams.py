@@ -81,7 +81,7 @@ class Outgoing:
 
     def has_piece(self) -> bool:
         """Whether a stream has a piece to send now."""
-        return any(self._may_go(stream) for stream in self._turns)
+        return bool(self._turns) and any(self._may_go(stream) for stream in self._turns)
 
     def _may_go(self, stream: int) -> bool:
         bulk = self._held[stream][0]
