@@ -3,7 +3,8 @@
     python -m tests.simulate --runs 100 --seed 1
 
 Each seed is one cluster of 3 to 50 nodes and one story of joins, leaves, crashes, restarts (also elsewhere, also
-without their data), partitions (also one way only), loss, pauses, duplicate names and clocks that jump. Then
+without their data), partitions (also one way only), loss, pauses, duplicate names and clocks that jump, while the
+nodes send each other mail. Then
 every fault ends, and within :data:`SETTLE` seconds there must be one mesh. A seed that fails is printed with the
 command that repeats the shortest beginning of its story that fails too, and that story.
 """
@@ -22,6 +23,7 @@ from iridium.cluster.peer import Peer
 from iridium.cluster.refusals import FINAL, RefusedError
 from iridium.cluster.table import MOST_RECORDS
 from iridium.testing import JoinResult, Network, SimulatedNode
+from tests.letters import Letters
 
 SETTLE = 60.0
 """Seconds after the last fault until all is well: the longest pause between dials, and the dial, with room."""
@@ -55,6 +57,7 @@ class Story:
         self.chance = random.Random(f"story {seed}")
         self.network = Network(seed, slowest=self.chance.choice([0.001, 0.01, 0.1]))
         self.network.loss = self.chance.choice([0.0, 0.0, 0.02, 0.1])
+        self.letters = Letters(self.network)
         self.lines: list[str] = []
         self.joins: dict[SimulatedNode, JoinResult] = {}
         self.refusals: dict[SimulatedNode, RefusedError] = {}
@@ -80,6 +83,7 @@ class Story:
             (2, self.freeze),
             (3, self.thaw),
             (1, self.step_clock),
+            (8, self.mail),
         ]
 
     # --- who there is ---
@@ -104,6 +108,7 @@ class Story:
             return
         self.names += 1
         node = self.network.node(f"n{self.names}" if alias is None else alias)
+        self.letters.attach(node)
         self.tell(f"{node} {node.me.id[:8]} starts")
         self.keep_joining(node)
 
@@ -171,6 +176,7 @@ class Story:
             elsewhere, amnesia = self.chance.random() < 0.3, self.chance.random() < 0.2
             self.network.light(node)
             again = self.network.restart(node, elsewhere=elsewhere, amnesia=amnesia)
+            self.letters.attach(again)
             self.tell(f"{node} restarts at {again.address}{' without its data' if amnesia else ''}")
             if not again.me.left:
                 self.keep_joining(again)
@@ -230,6 +236,10 @@ class Story:
         """The wall clock jumps."""
         self.network.wall += self.chance.choice([-3600.0, 3600.0])
 
+    def mail(self) -> None:
+        """Some nodes write to others, perhaps just before one of them is gone."""
+        self.letters.send_some(self.chance, self.running())
+
     # --- what must hold ---
 
     def tell_all(self) -> None:
@@ -249,11 +259,13 @@ class Story:
         for node in self.alive():
             if node.frozen:
                 self.network.thaw(node)
+        self.mail()
         self.tell("no more faults")
         if not self.network.run_until(Every(0.25, self.network, self.is_settled), SETTLE):
             raise Broken(self.unsettled() or "not settled")
+        self.mail()
         self.network.run(5.0)
-        problem = self.unsettled()
+        problem = self.unsettled() or self.letters.problem() or self.letters.unsettled()
         if problem:
             raise Broken(f"settled, and then: {problem}")
         self.bounded()
@@ -301,6 +313,8 @@ class Story:
                     self.down_since.pop((observer, subject), None)
                 elif self.network.now - self.down_since.setdefault((observer, subject), self.network.now) > SETTLE:
                     raise Broken(f"{observer} has held {subject} to be down for over {SETTLE:g} s")
+        if problem := self.letters.problem():
+            raise Broken(problem)
 
     def meet(self, a: SimulatedNode, b: SimulatedNode) -> bool:
         """Whether nothing is between two nodes."""

@@ -29,6 +29,8 @@ MESSAGES = st.one_of(
         alias=ALIASES,
         want=st.sampled_from(["join", "mesh"]),
         lost=st.lists(st.text("0123456789abcdef", max_size=16), max_size=16),
+        session=NUMBERS,
+        received=st.none() | NUMBERS,
     ),
     st.builds(m.Welcome, st.just("1.0"), st.just("iridium"), IDS, NUMBERS, ALIASES),
     st.builds(m.Members, st.lists(RECORDS, max_size=5), st.booleans()),
@@ -46,6 +48,9 @@ MESSAGES = st.one_of(
     st.builds(m.Text, NUMBERS, ALIASES),
     st.builds(m.Ask, NUMBERS, st.just("links")),
     st.builds(m.Answer, NUMBERS, st.lists(IDS, max_size=3)),
+    st.builds(m.Mail, NUMBERS, NUMBERS, st.integers(0, 255), st.binary(max_size=99)),
+    st.builds(m.Piece, NUMBERS, NUMBERS, NUMBERS, st.binary(min_size=1, max_size=99), st.integers(0, 255)),
+    st.builds(m.Ack, NUMBERS),
     st.builds(m.Challenge, st.text("abc", max_size=9)),
     st.builds(m.Proof, st.text("abc", max_size=9)),
 )

@@ -24,7 +24,7 @@ TEXT = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for 
 
 LIMIT_MODULES = (
     "accepting", "connecting", "conversation", "dialling", "identity", "link", "liveness", "membership", "mesh",
-    "messages", "questions", "rules", "table",
+    "messages", "post", "questions", "rules", "session", "streams", "table",
 )  # fmt: skip
 """The modules of ``iridium.cluster`` whose limits docs/cluster.md lists; and ``iridium.node``."""
 

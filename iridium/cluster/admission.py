@@ -160,6 +160,7 @@ class Admission:
             self._membership.world.event("refused", name, detail + more)
 
     def _accept(self, link: Link, hello: m.Hello, address: str) -> None:
+        session, received = self._membership.post.answer(link, hello)
         record = m.MemberRecord(hello.id, hello.incarnation, hello.alias, address)
         told = self._membership.table.records(newcomers=True) if hello.want == "join" else None
         peer = self._membership.table.peers.get(hello.id)
@@ -171,7 +172,18 @@ class Admission:
         link.id = hello.link
         me = self._membership.me
         link.accept(
-            m.Welcome(m.version_text(), me.cluster, me.id, me.incarnation, me.alias, me.address, seen=link.host),
+            m.Welcome(
+                version=m.version_text(),
+                cluster=me.cluster,
+                id=me.id,
+                incarnation=me.incarnation,
+                alias=me.alias,
+                address=me.address,
+                seen=link.host,
+                life=me.life,
+                session=session,
+                received=received,
+            ),
             told,
         )
         self._membership.hold(peer, link)

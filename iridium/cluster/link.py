@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from iridium.cluster import messages as m
 from iridium.cluster.messages import Message, MessageError, Unknown
@@ -41,7 +42,9 @@ class State(enum.Enum):
     CLOSED = "closed"
 
 
-_TALK = (m.Members, m.Ping, m.Pong, m.Digest, m.Leave, m.Left, m.Text, m.Ask, m.Answer)
+_TALK: tuple[type[Message], ...] = (
+    m.Mail, m.Piece, m.Ack, m.Members, m.Ping, m.Pong, m.Digest, m.Leave, m.Left, m.Text, m.Ask, m.Answer,
+)  # fmt: skip
 
 TRANSITIONS: dict[tuple[Role, State], dict[type[Message], State]] = {
     (Role.ACCEPTOR, State.EXPECT_HELLO): {m.Hello: State.DECIDING},
@@ -57,6 +60,16 @@ TRANSITIONS: dict[tuple[Role, State], dict[type[Message], State]] = {
     (Role.DIALLER, State.OPEN): dict.fromkeys(_TALK, State.OPEN),
 }
 """What may be said by the peer, and what it leads to. Everything else ends the link."""
+
+
+class Source(Protocol):
+    """Something that has lines for an open link whenever there is room on the connection."""
+
+    def lines(self) -> list[Message]:
+        """What is to be sent now, not much at a time; all of it counts as sent."""
+
+    def has_lines(self) -> bool:
+        """Whether there is more."""
 
 
 class Link:
@@ -76,11 +89,13 @@ class Link:
         incarnation: the life of the peer that holds the other end, once it said so.
         ignored: unknown fields and messages of a newer minor version.
         owner: whatever membership keeps with the link.
+        session: the number of the session that the handshake agreed on; 0 for none.
+        source: what else is sent, behind everything that is queued here; None before it is open.
     """
 
     __slots__ = (
         "_buffer", "_newer", "_on_output", "_outgoing", "began", "heard", "host", "id", "ignored", "incarnation",
-        "owner", "queued", "role", "state",
+        "owner", "queued", "role", "session", "source", "state",
     )  # fmt: skip
 
     def __init__(self, role: Role, host: str, now: float, on_output: Callable[[Link], None], id: str = "") -> None:
@@ -93,6 +108,8 @@ class Link:
         self.incarnation = 0
         self.queued = 0
         self.owner: object = None
+        self.session = 0
+        self.source: Source | None = None
         self._on_output = on_output
         self._outgoing: list[bytes] = []
         self._buffer = b""
@@ -140,12 +157,15 @@ class Link:
                 if isinstance(message, Unknown):
                     self.ignored += 1
                     continue
-                self._advance(message)
+                if self.state is not State.OPEN or type(message) not in _TALK:
+                    self._advance(message)
                 yield message
-                if self.closed:
+                if self.state is State.CLOSED:
                     return
             if self._newer:
                 self.ignored += sum(m.unknown_fields(line) for line in lines.split(b"\n") if line.strip())
+            if not self._buffer:
+                return
 
     def _advance(self, message: Message) -> None:
         following = TRANSITIONS[self.role, self.state].get(type(message))
@@ -187,11 +207,22 @@ class Link:
             self._on_output(self)
 
     def data_to_send(self) -> bytes:
-        """What is queued; the queue is empty afterwards."""
-        data = b"".join(self._outgoing)
-        self._outgoing.clear()
+        """What is queued, and some of what the source has; the queue is empty afterwards."""
+        outgoing, self._outgoing = self._outgoing, []
         self.queued = 0
-        return data
+        source = self.source
+        if source is not None and not self.closed:
+            lines = source.lines()
+            if lines:
+                outgoing.append(m.encode_lines(lines))
+            if source.has_lines():
+                self._on_output(self)
+        return b"".join(outgoing)
+
+    def poke(self) -> None:
+        """The source has lines."""
+        if not self.closed:
+            self._on_output(self)
 
     def _queue(self, data: bytes) -> None:
         self.queued += len(data)

@@ -163,6 +163,7 @@ class Liveness:
             peer.gone = membership.clock()
             membership.table.changed()
             membership.world.event("node-left", known.alias or known.id, "")
+        membership.post.end(peer.id, "left")
 
     def _become(self, peer: Peer, state: Literal["up", "suspect", "down"], why: str = "") -> None:
         if peer.alive == state or peer.record.left:
@@ -171,6 +172,8 @@ class Liveness:
         peer.judged = self._membership.clock() if state != "up" else NEVER
         peer.gone = self._membership.clock() if state == "down" else None
         self._membership.world.event(f"node-{state}", peer.record.alias or peer.id, why or peer.record.address)
+        if state == "down":
+            self._membership.post.end(peer.id, "down")
 
     # --- time ---
 

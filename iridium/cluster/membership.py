@@ -3,7 +3,8 @@
 The Twisted mesh, or a simulator, tells this machine of connections, bytes and time; the machine tells it whom to
 dial and has links to send. Its parts: :mod:`~iridium.cluster.table` is whom the node knows,
 :mod:`~iridium.cluster.admission` answers hellos, :mod:`~iridium.cluster.dialling` reaches others and joins,
-:mod:`~iridium.cluster.liveness` judges life and death, :mod:`~iridium.cluster.questions` waits for answers;
+:mod:`~iridium.cluster.liveness` judges life and death, :mod:`~iridium.cluster.questions` waits for answers,
+:mod:`~iridium.cluster.post` carries mail;
 single decisions stand in :mod:`~iridium.cluster.rules`. Here is what happens on links.
 """
 
@@ -19,11 +20,14 @@ from iridium.cluster.identity import alias_problem
 from iridium.cluster.link import Link
 from iridium.cluster.liveness import Liveness
 from iridium.cluster.peer import Dial, Me, Peer, Surroundings, checked_address
+from iridium.cluster.post import Post
 from iridium.cluster.questions import Questions
 from iridium.cluster.refusals import UnreachableError
 from iridium.cluster.rules import is_newer, is_wildcard, join_address, name_holder
 from iridium.cluster.table import MOST_RECORDS, Table
 from iridium.errors import CommandError
+
+MAIL = (m.Mail, m.Piece, m.Ack)
 
 STABLE = 1.0
 """Seconds that a link has held before its loss is an accident, and redialled at once."""
@@ -47,6 +51,7 @@ class Membership:
         self.handshakes: dict[Link, None] = {}
         self.table = Table(me, world)
         self.questions = Questions(clock)
+        self.post = Post(me, world, self.table.name_of)
         self.admission = Admission(self)
         self.dialler = Dialler(self)
         self.liveness = Liveness(self)
@@ -68,6 +73,8 @@ class Membership:
     def drop(self, peer: Peer) -> None:
         """Know nothing more of a member."""
         self.cut(peer)
+        if not peer.newcomer:  # or it may hold the session that it was offered
+            self.post.end(peer.id, "left" if peer.record.left or self.me.left else "forgotten")
         self.dialler.abandon(peer.dial)
         self.table.peers.pop(peer.id, None)
         self.table.changed()
@@ -96,10 +103,12 @@ class Membership:
         for peer in self.table.peers.values():
             if peer.open_link:
                 peer.open_link.send(m.Leave(self.me.incarnation))
+        self.post.end_all("left")
         self.table.changed()
 
     def part(self) -> None:
         """Close every link and know nobody: the end of a leave, or of the node."""
+        self.post.end_all("left")
         self.dialler.stop(UnreachableError("this node has left the cluster"))
         for peer in list(self.table.peers.values()):
             self.drop(peer)
@@ -110,7 +119,7 @@ class Membership:
     def rejoin(self, incarnation: int) -> None:
         """Be a member again after a leave, as a new incarnation."""
         self.me.left = False
-        self.me.incarnation = incarnation
+        self.me.incarnation = self.me.life = incarnation
         self.table.changed()
 
     def connection_made(self, link: Link) -> None:
@@ -130,7 +139,10 @@ class Membership:
         """
         now = self.clock()
         for message in link.receive(data, now):
-            if isinstance(message, m.Hello):
+            if isinstance(message, MAIL):
+                assert isinstance(link.owner, Peer)
+                self.post.receive(link.owner.id, link, message)
+            elif isinstance(message, m.Hello):
                 self.admission.consider(link, message)
             elif isinstance(message, m.Welcome):
                 self._welcomed(link, message)
@@ -145,10 +157,17 @@ class Membership:
                 self._talk(link, message)
         if isinstance(link.owner, Peer) and link.open:
             self.liveness.heard(link.owner)
+            self._renew_session(link, link.owner)
+
+    def _renew_session(self, link: Link, peer: Peer) -> None:
+        """Call a peer anew that was held to be down: its session is over, and the next link makes another."""
+        if self.post.is_over(link) and not peer.record.left and not self.me.left:
+            self.link_lost(link, "its session has ended")
 
     def link_lost(self, link: Link, detail: str = "the peer hung up") -> None:
         """A connection is gone, whoever ended it."""
         self.handshakes.pop(link, None)
+        self.post.lost(link)
         owner = link.owner
         was_open = link.open
         link.close()
@@ -177,6 +196,7 @@ class Membership:
         # go on to decide about another connection of the same peer.
         if link is not None:
             self.handshakes.pop(link, None)
+            self.post.lost(link)
             link.close()
             self.questions.lost(link)
 
@@ -224,6 +244,9 @@ class Membership:
             return
         self.renew(peer, record)
         self.me.seen_at(welcome.seen)
+        if not self.post.agree(link, welcome):
+            self.link_lost(link, "it speaks of a session that has ended")
+            return
         if dial.join:
             dial.join.pending[peer.id] = None
         link.send(m.Ready())
@@ -256,6 +279,8 @@ class Membership:
         self.liveness.news()
         self._name_conflict(peer)
         self.dialler.reached(link)
+        if not self.post.opened(peer.id, link):
+            self.link_lost(link, "its session has ended")
 
     def _name_conflict(self, peer: Peer) -> None:
         alias = peer.record.alias

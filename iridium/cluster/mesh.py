@@ -67,6 +67,7 @@ class Mesh:
         self._clock = clock
         self.me = me
         self.machine = Membership(me, self, clock, rng or random.SystemRandom())
+        self.post = self.machine.post
         self.texts = Texts()
         self._conversation = Conversation(self.machine)
         self._protocols: dict[Link, ClusterProtocol] = {}

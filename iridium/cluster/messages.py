@@ -7,14 +7,14 @@ and counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Literal
 
 import msgspec
 
 from iridium.errors import IridiumError
 
-VERSION = (1, 0)
+VERSION = (1, 1)
 """Protocol version: another major is refused, another minor understood."""
 
 LONGEST_ALIAS = 64
@@ -29,6 +29,15 @@ MOST_LOST = 16
 MOST_INCARNATION = 2**53
 """Incarnations are below this, so that every JSON reader has them exactly; time gets there in 285 000 years."""
 
+LARGEST_MAIL = 48 * 1024
+"""Bytes of a payload that goes as one line, of 64 KiB once it is base64: larger lines are no faster."""
+
+PIECE = 32 * 1024
+"""Bytes of each piece of a larger payload: a millisecond on a slow network, so that others get their turn."""
+
+LARGEST_PAYLOAD = 16 * 1024 * 1024
+"""Bytes of a payload altogether: its receiver has to hold all of it before it is delivered."""
+
 NodeId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 Alias = Annotated[str, msgspec.Meta(max_length=LONGEST_ALIAS)]
 Address = Annotated[str, msgspec.Meta(max_length=261)]  # a DNS name, a colon, a port
@@ -37,6 +46,7 @@ Token = Annotated[str, msgspec.Meta(max_length=64)]
 ClusterName = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Number = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 Sentence = Annotated[str, msgspec.Meta(max_length=1024)]
+Kind = Annotated[int, msgspec.Meta(ge=0, lt=256)]
 
 
 class MessageError(IridiumError):
@@ -59,6 +69,9 @@ class Hello(Message, tag="hello"):
         lost: names of recent links to this peer that the dialler no longer holds.
         nonce: random, for the proof of a secret.
         auth: what the dialler can prove: "none".
+        life: the incarnation that the dialler started with, or came back with after a leave; 0 is no sessions.
+        session: the number of its latest session with the acceptor, 0 for none that it knows of.
+        received: the last line of that session it has; None when the session is over.
     """
 
     version: Token
@@ -72,6 +85,9 @@ class Hello(Message, tag="hello"):
     lost: Annotated[list[Token], msgspec.Meta(max_length=MOST_LOST)] = []
     nonce: Token = ""
     auth: Token = "none"
+    life: Incarnation = 0
+    session: Number = 0
+    received: Number | None = None
 
 
 class Challenge(Message, tag="challenge"):
@@ -87,7 +103,15 @@ class Proof(Message, tag="proof"):
 
 
 class Welcome(Message, tag="welcome"):
-    """The acceptor's answer: who it is, and at what host it sees the dialler."""
+    """The acceptor's answer: who it is, and at what host it sees the dialler.
+
+    Attributes:
+        version, cluster, id, incarnation, alias, address, nonce, auth: as in a hello.
+        seen: the host that the dialler is seen at.
+        life: the incarnation that the acceptor started with, or came back with after a leave.
+        session: the number of the session that this link carries; 0 for none.
+        received: the last line of it that the acceptor has; None when the session is new.
+    """
 
     version: Token
     cluster: ClusterName
@@ -98,6 +122,9 @@ class Welcome(Message, tag="welcome"):
     seen: Address = ""
     nonce: Token = ""
     auth: Token = "none"
+    life: Incarnation = 0
+    session: Number = 0
+    received: Number | None = None
 
 
 class MemberRecord(msgspec.Struct, frozen=True):
@@ -188,6 +215,46 @@ class Answer(Message, tag="answer"):
     ids: Annotated[list[NodeId], msgspec.Meta(max_length=1024)] = []
 
 
+class Mail(Message, tag="mail"):
+    """A payload, whole.
+
+    Attributes:
+        n: the number of this line in the session; pieces are counted with it.
+        ack: the last line of the other direction that the sender has.
+        kind: what the payload is, for whoever gets it.
+        data: the payload.
+    """
+
+    n: Number
+    ack: Number
+    kind: Kind
+    data: Annotated[bytes, msgspec.Meta(max_length=LARGEST_MAIL)]
+
+
+class Piece(Message, tag="piece", omit_defaults=True):
+    """A part of a payload that is too large for one line; the first says what it is part of.
+
+    Attributes:
+        n, ack: as in mail.
+        bulk: a number by which the pieces of one payload belong together.
+        data: 32 KiB of it, or what is left.
+        kind, size: of the whole payload, in its first piece only.
+    """
+
+    n: Number
+    ack: Number
+    bulk: Number
+    data: Annotated[bytes, msgspec.Meta(min_length=1, max_length=PIECE)]
+    kind: Kind = 0
+    size: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_PAYLOAD)] = 0
+
+
+class Ack(Message, tag="ack"):
+    """The sender has every line of the session up to this one."""
+
+    ack: Number
+
+
 class Unknown(msgspec.Struct, frozen=True):
     """A line with a type that this version does not know; it is never sent."""
 
@@ -196,7 +263,7 @@ class Unknown(msgspec.Struct, frozen=True):
 
 AnyMessage = (
     Hello | Challenge | Proof | Welcome | Members | Ready | Refuse | Ping | Pong | Digest
-    | Leave | Left | Text | Ask | Answer
+    | Leave | Left | Text | Ask | Answer | Mail | Piece | Ack
 )  # fmt: skip
 
 HANDSHAKE = (Hello, Challenge, Proof, Welcome, Members, Ready, Refuse)
@@ -211,6 +278,11 @@ _FIELDS = {kind.__struct_config__.tag: frozenset(kind.__struct_fields__) for kin
 def encode(*messages: Message) -> bytes:
     """The lines of messages, each with its newline."""
     return b"".join([_encoder.encode(message) + b"\n" for message in messages])
+
+
+def encode_lines(messages: Sequence[Message]) -> bytes:
+    """The same for many at once: what is in them is copied once."""
+    return _encoder.encode_lines(messages)
 
 
 def decode(line: bytes) -> Message | Unknown:

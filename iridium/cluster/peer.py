@@ -28,13 +28,15 @@ class Me:
         left: whether it left, and has not joined again.
 
     Attributes:
+        life: the incarnation that this process started with, or came back with after a leave. Its sessions belong
+            to it; the incarnation also grows when something newer is said of this node than it said itself.
         address: the HOST:PORT it advertises, or "" as long as it does not listen.
     """
 
     def __init__(self, id: str, alias: str, incarnation: int, cluster: str, left: bool = False) -> None:
         self.id = id
         self.alias = alias
-        self.incarnation = incarnation
+        self.incarnation = self.life = incarnation
         self.cluster = cluster
         self.address = ""
         self.left = left
