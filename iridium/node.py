@@ -22,6 +22,8 @@ from iridium.cluster.table import MOST_RECORDS
 from iridium.cluster.types import Member
 from iridium.errors import CommandError, DataDirectoryError, IridiumError, OptionError
 from iridium.events import EventRing
+from iridium.processes import Processes
+from iridium.processes.courier import Courier
 from iridium.scheduler import Scheduler
 
 JOIN_AGAIN_FIRST = 0.5
@@ -63,6 +65,8 @@ class Node:
     Attributes:
         events: what happened here.
         scheduler: gives its VMs their turns.
+        processes: those that run here.
+        courier: their traffic with other nodes.
         mesh: its place in the cluster.
         programs_dir: where remote sessions load programs from.
         logical_cores: worker threads that its VMs are told of.
@@ -92,6 +96,8 @@ class Node:
         self.me = Me(state.id, config.node_alias, state.incarnation, config.cluster, state.left)
         self.mesh = Mesh(reactor, self.me, self.events, self._save)
         self.texts = self.mesh.texts
+        self.processes = Processes(self.scheduler, self.events)
+        self.courier = Courier(self.processes, self.mesh, self.events, reactor.callLater)
         self._joining: list[Deferred[Any]] = []
         self._writing = DeferredLock()
         self._stopping = False
@@ -148,6 +154,8 @@ class Node:
         self._stopping = True
         for joining in list(self._joining):
             joining.cancel()
+        self.courier.stop()
+        self.processes.stop()
         self.scheduler.stop()
         return self.mesh.stop().addBoth(self._closed)
 

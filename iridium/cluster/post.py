@@ -89,6 +89,22 @@ class Post:
         session = self._session(node_id)
         return session.room if session is not None and session.announced else 0
 
+    def is_bulky(self, node_id: str) -> bool:
+        """Whether bulk payloads wait for a member, so that streams matter."""
+        session = self._session(node_id)
+        return session is not None and session.bulk > 0
+
+    def want_room(self, node_id: str) -> None:
+        """Call :attr:`on_room` when there is room for a member."""
+        session = self._session(node_id)
+        if session is not None:
+            session.want_room()
+
+    def holds(self, node_id: str, stream: int) -> bool:
+        """Whether what is sent in a stream would wait, behind a bulk payload of it."""
+        session = self._session(node_id)
+        return session is not None and session.holds(stream)
+
     def sessions(self) -> dict[str, int]:
         """The number of the session with each member that there is one with, by node id."""
         return {id: s.number for id, e in self._entries.items() if (s := e.session) is not None and s.announced}

@@ -125,6 +125,14 @@ class Session:
             self._wake()
         return True
 
+    def holds(self, stream: int) -> bool:
+        """Whether what is sent in a stream would wait, behind a bulk payload of it."""
+        return self._outgoing.holds(stream)
+
+    def want_room(self) -> None:
+        """Somebody has something for which there may be no room: tell when there is."""
+        self._refused = True
+
     def has_room_again(self) -> bool:
         """Whether somebody found no room, and there is enough now; true once."""
         again = (

@@ -70,6 +70,10 @@ class Outgoing:
             self.held += 1
             waiting.append((kind, data))
 
+    def holds(self, stream: int) -> bool:
+        """Whether a stream has a bulk payload that is not sent yet, so that its next payload would wait."""
+        return stream in self._held
+
     def has_small(self) -> bool:
         """Whether there is a small payload to send."""
         return bool(self._ready)

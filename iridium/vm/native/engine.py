@@ -36,8 +36,8 @@ HOST_CALLS = (
     "kill", "deliver", "monitor", "demonitor", "link", "allocate", "release_slot", "release_memory", "discard",
     "close_mailbox", "receive", "receive_bytes", "drop_messages", "give_back", "send", "send_bytes", "spawn",
     "spawn_checked", "ask", "wait_for_message", "sleep", "clock", "count_nodes", "kill_by", "note_known",
-    "take_peer", "take_letters", "acquire_process", "release_mailbox", "now", "take_block", "free_block", "make_block", "map_heap", "read_letters",
-    "end_peer", "intern",
+    "take_peer", "take_letters", "acquire_process", "release_mailbox", "now", "take_block", "free_block",
+    "make_block", "put_notice", "map_heap", "read_letters", "end_peer", "intern",
 )  # fmt: skip
 """The functions of the runtime that Python calls."""
 

@@ -225,6 +225,8 @@ class Peer(ctypes.Structure):
     unknown: int
     slow: int
     broken: int
+    large: int
+    padding: int
     refused: int
     dropped: int
 
@@ -243,6 +245,8 @@ class Peer(ctypes.Structure):
         ("unknown", ctypes.c_uint32),  # pids that arrived as 0, since there were too many proxies
         ("slow", ctypes.c_uint32),  # records in the ring that the host must look at one by one
         ("broken", ctypes.c_uint32),  # 1: something that must not be lost did not fit; the session has to end
+        ("large", ctypes.c_uint32),  # messages in blocks of their own that have not left yet
+        ("padding", ctypes.c_uint32),
         ("refused", ctypes.c_uint64),  # messages that did not fit
         ("dropped", ctypes.c_uint64),  # messages that were in the ring when the session ended
     ]

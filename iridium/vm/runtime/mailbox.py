@@ -38,7 +38,7 @@ MOST_MESSAGES = 4096
 MOST_BYTES = 64 * 1024 * 1024
 """Bytes in the messages of a mailbox."""
 
-LONGEST_MESSAGE = 16 * 1024 * 1024
+LONGEST_MESSAGE = 16 * 1024 * 1024 - 16
 """Bytes of one message: what is copied at once must not keep a worker for long."""
 
 MESSAGE = 16

@@ -49,6 +49,9 @@ LETTER = 16
 LARGEST_INLINE = 16 * 1024
 """Bytes of a message that go through the ring; more would fill it, and keep small ones waiting."""
 
+MOST_LARGE = 32
+"""Messages that are too large for the ring and wait for one node, in it or behind it: 512 MB at the most."""
+
 RESERVE = 64 * 1024
 """Bytes of the ring for what must not be lost: that processes have ended."""
 
@@ -162,7 +165,11 @@ def send_away(worker: Worker, proxy: Record, kind: u32, value: u64, sender: u32)
         else:
             needed = LETTER + (size + LETTER - 1) // LETTER * LETTER
     acquire_peer(peer)
-    if peer.up == 0 or peer.tail - peer.head + needed + RESERVE > peer.capacity:
+    if (
+        peer.up == 0
+        or (size > LARGEST_INLINE and peer.large >= MOST_LARGE)
+        or peer.tail - peer.head + needed + RESERVE > peer.capacity
+    ):
         peer.refused += 1
         release_peer(peer)
         return u32(0)
@@ -175,6 +182,7 @@ def send_away(worker: Worker, proxy: Record, kind: u32, value: u64, sender: u32)
             store(u64, letter + 8, u64(0))
             peer.tail += LETTER
             peer.slow += 1
+            peer.large += 1
         else:
             put_letter(peer, proxy.parent, sender, kind, u32(size))
             put_bytes(peer, value + 8, size)

@@ -1,0 +1,635 @@
+"""The traffic of processes with other nodes: letters out and in, and what is asked of them.
+
+What processes send gathers in a ring for each node (:mod:`iridium.vm.runtime.remote`); from there it goes out as
+mail, many letters at once, as far as there is room. What comes in goes to the runtime as it is. Requests and their
+answers are rarer, and stand here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+
+from iridium.errors import CommandError, IridiumError
+from iridium.events import EventRing
+from iridium.processes import wire
+from iridium.processes.images import Images, WrongImageError
+from iridium.processes.processes import Answer, Processes
+from iridium.processes.types import ProcessInfo
+from iridium.vm.memory import release, reserve
+from iridium.vm.program import Program
+from iridium.vm.record import Record
+from iridium.vm.runtime.calls import calls
+from iridium.vm.runtime.layout import ENDED, LARGE_BYTES, NO_PROCESS, OTHERS_PID, PROXY, SLOT_MASK, Peer
+from iridium.vm.runtime.mailbox import BLOCK
+from iridium.vm.runtime.remote import LETTER
+
+if TYPE_CHECKING:
+    from iridium.cluster.mesh import Mesh
+
+RING = 1024 * 1024
+"""Bytes of the ring for one node: 61 440 words that wait, and then their senders are told."""
+
+BATCH = 32 * 1024
+"""Bytes of letters in one payload: a few thousand words, and small enough that nobody waits behind it."""
+
+MOST_REQUESTS = 65_536
+"""Requests that wait for their answers from one node."""
+
+ROWS = 256
+"""Processes in one line of a list."""
+
+LIST_WAIT = 2.0
+"""Seconds that a list waits for other nodes."""
+
+_PROXIES = 4 * (SLOT_MASK + 1)
+_LETTER = struct.Struct("=4I")
+_POINTER = struct.Struct("=QQ")
+_REGISTERS = 384
+
+
+class NotSpawnedError(IridiumError):
+    """Another node has not started a process."""
+
+
+class Neighbour:
+    """Another node that there is a session with.
+
+    Attributes:
+        id: its id.
+        peer: what the runtime knows of it.
+        backlog: payloads that found no room, which go before everything else: kind, data, stream.
+        requests: what waits for answers, by number.
+    """
+
+    def __init__(self, id: str, number: int) -> None:
+        self.id = id
+        self.peer = Peer(number=number, capacity=RING, buffer=reserve(RING), proxies=reserve(_PROXIES), up=1)
+        self.backlog: deque[tuple[int, bytes, int]] = deque()
+        self.requests: dict[int, Callable[[Any], None]] = {}
+        self.wanted: dict[str, list[wire.Spawn]] = {}  # requests that wait for an image, by its hash
+        self.observing: dict[int, Callable[[], None]] = {}  # processes of this node that it observes
+        self.observed: dict[int, Callable[[str], None]] = {}  # processes of its own that this node observes
+
+    def close(self) -> None:
+        """Give the memory back; no worker knows it any more."""
+        release(self.peer.buffer, RING)
+        release(self.peer.proxies, _PROXIES)
+
+
+class Courier:
+    """The traffic of processes with other nodes.
+
+    Args:
+        processes: of this node.
+        mesh: its place in the cluster.
+        events: where to tell what people should know.
+        call_later: the reactor's.
+
+    Attributes:
+        images: programs by hash.
+        listeners: who takes payloads of another kind, by kind: called with node id and data.
+        on_down: called with a node id when its session has ended.
+        on_up: called with a node id when a session has begun.
+    """
+
+    _log = Logger(namespace="iridium.processes")
+
+    def __init__(
+        self, processes: Processes, mesh: Mesh, events: EventRing, call_later: Callable[..., Any]
+    ) -> None:
+        self._processes = processes
+        self._mesh = mesh
+        self._events = events
+        self._call_later = call_later
+        self._table = processes.table
+        self.images = Images()
+        self.listeners: dict[int, Callable[[str, bytes], None]] = {}
+        self.on_up: list[Callable[[str], None]] = []
+        self.on_down: list[Callable[[str], None]] = []
+        self._neighbours: dict[str, Neighbour] = {}
+        self._by_address: dict[int, Neighbour] = {}
+        # Numbers in use; and memory of nodes that are gone, which proxies may still point to for a moment.
+        self._numbers: dict[int, str] = {}
+        self._retired: list[Neighbour] = []
+        self._count = 0
+        self._buffer = ctypes.create_string_buffer(BATCH)
+        self.lost = 0
+        processes.spawn_away = self._spawn_for
+        processes.whereis_away = self._whereis_for
+        post = mesh.post
+        post.on_mail, post.on_session, post.on_lost, post.on_room = self._mail, self._begun, self._lost, self._room
+        processes.set_on_peers(self._flush)
+
+    # Sessions.
+
+    def _begun(self, id: str) -> None:
+        number = next(n for n in range(1, 256) if n not in self._numbers)
+        neighbour = Neighbour(id, number)
+        self._numbers[number] = id
+        self._neighbours[id] = neighbour
+        self._by_address[ctypes.addressof(neighbour.peer)] = neighbour
+        self._table.add_peer(number, neighbour.peer)
+        self._table.shared.nodes = len(self._neighbours) + 1
+        for call in list(self.on_up):
+            call(id)
+
+    def _lost(self, id: str, reason: str) -> None:
+        neighbour = self._neighbours.pop(id, None)
+        if neighbour is None:
+            return
+        peer = neighbour.peer
+        self._table.remove_peer(peer.number)
+        self._numbers.pop(peer.number, None)
+        self._table.shared.nodes = len(self._neighbours) + 1
+        calls.end_peer(self._table.host, peer)
+        self.lost += self._drop(neighbour)
+        self._processes.flush()
+        requests, neighbour.requests = neighbour.requests, {}
+        for answer in requests.values():
+            answer(None)
+        for stop in neighbour.observing.values():
+            stop()
+        # Workers may hold its address for the rest of their turn.
+        self._call_later(1.0, self._retire, neighbour)
+        for call in list(self.on_down):
+            call(id)
+
+    def _retire(self, neighbour: Neighbour) -> None:
+        self._by_address.pop(ctypes.addressof(neighbour.peer), None)
+        neighbour.close()
+
+    def _drop(self, neighbour: Neighbour) -> int:
+        """Empty the ring of a node that is gone; how many letters were in it."""
+        count = 0
+        neighbour.backlog.clear()
+        while size := calls.take_letters(neighbour.peer, ctypes.addressof(self._buffer), BATCH):
+            for _, _, kind, _, extra in _letters(self._buffer.raw[:size]):
+                count += 1
+                if kind == LARGE_BYTES:
+                    calls.free_block(_POINTER.unpack(extra)[0])
+        return count
+
+    def stop(self) -> None:
+        """The node ends."""
+        for id in list(self._neighbours):
+            self._lost(id, "stopped")
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._neighbours
+
+    def up(self) -> list[str]:
+        """The ids of the nodes that there is a session with, in a fixed order."""
+        return sorted(self._neighbours)
+
+    # Out.
+
+    def _flush(self) -> None:
+        """Send what has gathered for other nodes."""
+        while address := calls.take_peer(self._table.shared):
+            neighbour = self._by_address.get(address)
+            if neighbour is not None and neighbour.peer.up:
+                self._drain(neighbour)
+
+    def _room(self, id: str) -> None:
+        neighbour = self._neighbours.get(id)
+        if neighbour is not None:
+            self._drain(neighbour)
+
+    def _drain(self, neighbour: Neighbour) -> None:
+        """Send letters of one node, as far as there is room."""
+        post, id, peer = self._mesh.post, neighbour.id, neighbour.peer
+        backlog = neighbour.backlog
+        while backlog:
+            kind, data, stream = backlog[0]
+            if not post.send(id, kind, data, stream):
+                return
+            self._has_left(neighbour, kind)
+            backlog.popleft()
+        place = ctypes.addressof(self._buffer)
+        while not backlog and post.room(id) >= 2 * BATCH:
+            size = calls.take_letters(peer, place, BATCH)
+            if not size:
+                break
+            data = ctypes.string_at(place, size)
+            if peer.slow or post.is_bulky(id):
+                self._send_one_by_one(neighbour, data)
+            else:
+                self._send(neighbour, wire.LETTERS, data)
+        else:
+            if not backlog and peer.head != peer.tail:
+                # No room: another try, so that the post calls when there is.
+                post.want_room(id)
+        if peer.broken:
+            self._events.add("session-broken", self._mesh.machine.table.name_of(id), "too much to tell at once")
+            self._mesh.post.end(id, "broken")
+
+    def _send(self, neighbour: Neighbour, kind: int, data: bytes, stream: int = 0) -> None:
+        """Send a payload, or keep it until there is room."""
+        if neighbour.backlog or not self._mesh.post.send(neighbour.id, kind, data, stream):
+            neighbour.backlog.append((kind, data, stream))
+        else:
+            self._has_left(neighbour, kind)
+
+    def _has_left(self, neighbour: Neighbour, kind: int) -> None:
+        if kind == wire.LARGE:
+            neighbour.peer.large -= 1
+
+    def _send_one_by_one(self, neighbour: Neighbour, data: bytes) -> None:
+        """Send letters some of which are large, or about third nodes, or must wait behind a large one."""
+        post, peer = self._mesh.post, neighbour.peer
+        plain = bytearray()
+
+        def flush() -> None:
+            if plain:
+                self._send(neighbour, wire.LETTERS, bytes(plain))
+                plain.clear()
+
+        for to, sender, kind, value, extra in _letters(data):
+            stream = to << 32 | sender
+            if kind == LARGE_BYTES:
+                flush()
+                peer.slow -= 1
+                block = _POINTER.unpack(extra)[0]
+                letter = _LETTER.pack(to, sender, 2, value) + ctypes.string_at(block + BLOCK, value)
+                calls.free_block(block)
+                self._send(neighbour, wire.LARGE, letter, stream)
+                continue
+            waits = to != 0 and (
+                post.holds(neighbour.id, stream) or any(s == stream for *_, s in neighbour.backlog)
+            )
+            if kind == OTHERS_PID:
+                peer.slow -= 1
+                flush()
+                self._introduce(neighbour, to, sender, value, stream if waits else 0)
+            elif waits:
+                flush()
+                self._send(neighbour, wire.LETTERS, _LETTER.pack(to, sender, kind, value) + extra, stream)
+            else:
+                plain += _LETTER.pack(to, sender, kind, value) + extra
+        flush()
+
+    def _introduce(self, neighbour: Neighbour, to: int, sender: int, proxy_pid: int, stream: int) -> None:
+        proxy = self._table.find(proxy_pid)
+        third = None if proxy is None or proxy.kind != PROXY else self._by_address.get(proxy.program)
+        if proxy is None or third is None:
+            self._send(neighbour, wire.LETTERS, _LETTER.pack(to, sender, 1, 0), stream)
+        else:
+            message = wire.Introduce(to, sender, third.id, int(proxy.parent))
+            self._send(neighbour, wire.CONTROL, wire.encode(message), stream)
+
+    def _say(self, neighbour: Neighbour, message: wire.Control) -> None:
+        self._send(neighbour, wire.CONTROL, wire.encode(message))
+
+    # In.
+
+    def _mail(self, id: str, kind: int, data: bytes) -> None:
+        neighbour = self._neighbours.get(id)
+        if neighbour is None:
+            return
+        if kind == wire.LETTERS or kind == wire.LARGE:
+            read = calls.read_letters(self._table.host, neighbour.peer, _address_of(data), len(data))
+            self._processes.flush()
+            if read != len(data):
+                self._complain(neighbour, "letters that are none")
+        elif kind == wire.CONTROL:
+            try:
+                message = wire.decode(data)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                self._complain(neighbour, f"control that is none: {error}")
+                return
+            getattr(self, f"_on_{type(message).__name__.lower()}")(neighbour, message)
+        elif kind == wire.IMAGE:
+            self._on_image(neighbour, data)
+        elif kind in self.listeners:
+            self.listeners[kind](id, data)
+
+    def _complain(self, neighbour: Neighbour, what: str) -> None:
+        self._mesh.complain(self._mesh.machine.table.name_of(neighbour.id), what)
+
+    def _known(self, neighbour: Neighbour, pid: int) -> None:
+        """A process of this node is known there from now on; if it has ended, that is told."""
+        record = self._table.find(pid)
+        if record is None or record.kind in (ENDED, PROXY):
+            calls.put_notice(self._table.shared, neighbour.peer, 0, pid, 19, NO_PROCESS)
+            self._flush()
+        else:
+            calls.note_known(self._table.shared, neighbour.peer, pid)
+
+    # Requests.
+
+    def _ask(self, neighbour: Neighbour, answer: Callable[[Any], None]) -> int | None:
+        if len(neighbour.requests) >= MOST_REQUESTS:
+            answer(None)
+            return None
+        self._count += 1
+        neighbour.requests[self._count] = answer
+        return self._count
+
+    def _answered(self, neighbour: Neighbour, message: Any) -> None:
+        answer = neighbour.requests.pop(message.n, None)
+        if answer is not None:
+            answer(message)
+
+    _on_spawned = _on_found = _answered
+
+    def neighbour(self, target: str) -> Neighbour | None:
+        """The node of an alias, an id or a prefix; None for this node itself.
+
+        Raises:
+            CommandError: there is none, or no session with it.
+        """
+        me = self._mesh.me
+        if target in (me.id, me.alias) and target:
+            return None
+        peer = self._mesh.machine.table.find(target)
+        neighbour = self._neighbours.get(peer.id)
+        if neighbour is None:
+            raise CommandError(f"{target} is not up; !cluster_members lists who is")
+        return neighbour
+
+    def spawn(
+        self,
+        neighbour: Neighbour,
+        hash: str,
+        *,
+        registers: bytes = b"",
+        pc: int = 0,
+        parent: int = 0,
+        name: str = "",
+        title: str = "",
+        on_output: Callable[[str], None] | None = None,
+    ) -> Deferred[int]:
+        """Start a process on another node.
+
+        Args:
+            neighbour: which.
+            hash: of its image, which is kept here.
+            registers: 384 bytes of f64 and i32 registers, or nothing.
+            pc: where it begins; 0 is the first instruction.
+            parent: the pid of whoever wants it.
+            name, title: as for a process of this node.
+            on_output: called with what it prints.
+
+        Returns:
+            Fires with the pid that it has here; errbacks with NotSpawnedError.
+        """
+        done: Deferred[int] = Deferred()
+
+        def answer(message: wire.Spawned | None) -> None:
+            pid = self._intern(neighbour, message.pid) if message is not None and message.pid else 0
+            if pid:
+                if on_output is not None and message is not None:
+                    neighbour.observed[message.pid] = on_output
+                done.callback(pid)
+            else:
+                why = "the node went away" if message is None else message.why or "there is no room for another"
+                done.errback(NotSpawnedError(f"the process was not started: {why}"))
+
+        n = self._ask(neighbour, answer)
+        if n is not None:
+            if parent:
+                calls.note_known(self._table.shared, neighbour.peer, parent)
+            self._say(neighbour, wire.Spawn(n, hash, pc, registers, parent, name, title, on_output is not None))
+        return done
+
+    def _intern(self, neighbour: Neighbour, pid: int) -> int:
+        return int(calls.intern(self._table.host, neighbour.peer, pid))
+
+    def _spawn_for(self, record: Record, program: Program, where: str | int, pc: int, answer: Answer) -> None:
+        """SPAWNON of a process of this node."""
+        try:
+            if isinstance(where, int):
+                ids = self.up()
+                neighbour = self._neighbours[ids[-2 - where]] if -2 - where < len(ids) else None
+                if neighbour is None:
+                    answer(0, False)
+                    return
+            else:
+                neighbour = self.neighbour(where)
+        except IridiumError:
+            answer(0, False)
+            return
+        if neighbour is None:
+            found = self._processes.spawn_here(record, program, pc)
+            answer(found, found != 0)
+            return
+        registers = ctypes.string_at(ctypes.addressof(record), _REGISTERS)
+        spawning = self.spawn(
+            neighbour,
+            self.images.hash_of(program),
+            registers=registers,
+            pc=pc,
+            parent=int(record.pid),
+            title=self._processes.title_of(record),
+        )
+        spawning.addCallbacks(lambda pid: answer(pid, True), lambda _: answer(0, False))
+
+    def _whereis_for(self, name: str, node: str, answer: Answer) -> None:
+        """WHEREIS of ``name@node``."""
+        self.whereis(name, node).addCallbacks(lambda pid: answer(pid, pid != 0), lambda _: answer(0, False))
+
+    def whereis(self, name: str, node: str) -> Deferred[int]:
+        """The pid, as this node has it, of the process with a name on a node; 0 if there is none."""
+        try:
+            neighbour = self.neighbour(node)
+        except IridiumError as error:
+            return fail(error)
+        if neighbour is None:
+            return succeed(self._processes.names.whereis(name))
+        done: Deferred[int] = Deferred()
+
+        def answer(message: wire.Found | None) -> None:
+            done.callback(self._intern(neighbour, message.pid) if message is not None and message.pid else 0)
+
+        n = self._ask(neighbour, answer)
+        if n is not None:
+            self._say(neighbour, wire.Whereis(n, name[:1024]))
+        return done
+
+    def list_all(self) -> Deferred[list[ProcessInfo]]:
+        """The processes of all nodes that answer within :data:`LIST_WAIT` seconds."""
+        rows = self._processes.running(self._mesh.me.alias or self._mesh.me.id[:8])
+        waiting = set(self._neighbours)
+        done: Deferred[list[ProcessInfo]] = Deferred()
+
+        def finish() -> None:
+            if not done.called:
+                done.callback(rows)
+
+        for id in self.up():
+            neighbour, title = self._neighbours[id], self._mesh.machine.table.name_of(id)
+
+            def answer(message: wire.Listed | None, id: str = id, title: str = title) -> None:
+                if message is not None:
+                    rows.extend(
+                        ProcessInfo(title, pid, name, program, state, instructions, mailbox, parent)
+                        for pid, name, program, state, instructions, mailbox, parent in message.rows
+                    )
+                    if message.more:
+                        return
+                waiting.discard(id)
+                if not waiting:
+                    finish()
+
+            n = self._ask(neighbour, answer)
+            if n is not None:
+                self._say(neighbour, wire.List(n))
+        if not waiting:
+            finish()
+        else:
+            timer = self._call_later(LIST_WAIT, finish)
+            done.addBoth(lambda result: (timer.active() and timer.cancel(), result)[1])
+        return done
+
+    def observe(self, proxy_pid: int, observer: Callable[[str], None]) -> Callable[[], None] | None:
+        """Call somebody with what a process of another node prints; None if it is no such process."""
+        proxy = self._table.find(proxy_pid)
+        neighbour = None if proxy is None or proxy.kind != PROXY else self._by_address.get(proxy.program)
+        if proxy is None or neighbour is None:
+            return None
+        pid = int(proxy.parent)
+        neighbour.observed[pid] = observer
+        self._say(neighbour, wire.Observe(pid))
+
+        def stop() -> None:
+            if neighbour.observed.pop(pid, None) is not None and neighbour.peer.up:
+                self._say(neighbour, wire.Observe(pid, False))
+
+        return stop
+
+    # What others ask.
+
+    def _on_spawn(self, neighbour: Neighbour, message: wire.Spawn) -> None:
+        program = self.images.program(message.image)
+        if program is not None:
+            self._start(neighbour, message, program)
+            return
+        waiting = neighbour.wanted.setdefault(message.image, [])
+        if not waiting:
+            self._say(neighbour, wire.Need(message.image))
+        if len(waiting) < MOST_REQUESTS:
+            waiting.append(message)
+
+    def _start(self, neighbour: Neighbour, message: wire.Spawn, program: Program) -> None:
+        def started() -> None:
+            parent = self._intern(neighbour, message.parent) if message.parent else 0
+            pc = message.pc or program.base
+            if program.word_at(pc) is None:
+                self._say(neighbour, wire.Spawned(message.n, 0, f"{pc} is no instruction of that image"))
+                return
+            pid = self._processes.begin_for_other(
+                program, pc, message.registers, parent, message.name, message.title
+            )
+            if pid:
+                calls.note_known(self._table.shared, neighbour.peer, pid)
+                if message.output:
+                    self._on_observe(neighbour, wire.Observe(pid))
+                self._processes.let_run(pid)
+            self._say(neighbour, wire.Spawned(message.n, pid, "" if pid else "that node has no room for another"))
+
+        self._processes.when_ready(started)
+
+    def _on_need(self, neighbour: Neighbour, message: wire.Need) -> None:
+        data = self.images.data(message.image)
+        self._send(neighbour, wire.IMAGE, bytes.fromhex(message.image) + (data or b""), 1)
+
+    def _on_image(self, neighbour: Neighbour, data: bytes) -> None:
+        hash = data[:32].hex()
+        waiting = neighbour.wanted.pop(hash, [])
+        try:
+            program = self.images.receive(hash, data[32:])
+        except WrongImageError as error:
+            self._complain(neighbour, str(error))
+            for message in waiting:
+                self._say(neighbour, wire.Spawned(message.n, 0, str(error)))
+            return
+        for message in waiting:
+            self._start(neighbour, message, program)
+
+    def _on_whereis(self, neighbour: Neighbour, message: wire.Whereis) -> None:
+        pid = self._processes.names.whereis(message.name)
+        if pid:
+            calls.note_known(self._table.shared, neighbour.peer, pid)
+        self._say(neighbour, wire.Found(message.n, pid))
+
+    def _on_introduce(self, neighbour: Neighbour, message: wire.Introduce) -> None:
+        third = self._neighbours.get(message.node)
+        pid = 0
+        if message.node == self._mesh.me.id:
+            pid = message.pid if self._processes.is_alive(message.pid) else 0
+        elif third is not None:
+            pid = self._intern(third, message.pid)
+            self._say(third, wire.Watch(message.pid))
+        sender = self._intern(neighbour, message.sender)
+        if self._processes.is_alive(message.to):
+            self._processes.send(message.to, pid, is_pid=True, sender=sender)
+
+    def _on_watch(self, neighbour: Neighbour, message: wire.Watch) -> None:
+        self._known(neighbour, message.pid)
+
+    def _on_kill(self, neighbour: Neighbour, message: wire.Kill) -> None:
+        if self._processes.is_alive(message.pid):
+            self._processes.kill(message.pid, message.reason)
+
+    def _on_list(self, neighbour: Neighbour, message: wire.List) -> None:
+        rows = [
+            (p.pid, p.name[:1024], p.program[:1024], p.state, p.instructions, p.mailbox, p.parent)
+            for p in self._processes.running()
+        ]
+        for at in range(0, max(1, len(rows)), ROWS):
+            self._say(neighbour, wire.Listed(message.n, rows[at : at + ROWS], at + ROWS < len(rows)))
+
+    def _on_listed(self, neighbour: Neighbour, message: wire.Listed) -> None:
+        answer = neighbour.requests.get(message.n)
+        if answer is not None:
+            if not message.more:
+                del neighbour.requests[message.n]
+            answer(message)
+
+    def _on_observe(self, neighbour: Neighbour, message: wire.Observe) -> None:
+        stop = neighbour.observing.pop(message.pid, None)
+        if stop is not None:
+            stop()
+        if message.on and self._processes.is_alive(message.pid):
+            pid = message.pid
+            neighbour.observing[pid] = self._processes.outputs.observe(
+                pid, lambda text: self._show(neighbour, pid, text)
+            )
+
+    def _show(self, neighbour: Neighbour, pid: int, text: str) -> None:
+        # What a node that does not read misses is on this one still.
+        if neighbour.peer.up and len(neighbour.backlog) < 64:
+            for at in range(0, len(text), 8192):
+                self._say(neighbour, wire.Output(pid, text[at : at + 8192]))
+
+    def _on_output(self, neighbour: Neighbour, message: wire.Output) -> None:
+        observer = neighbour.observed.get(message.pid)
+        if observer is not None:
+            observer(message.text)
+
+
+def _address_of(data: bytes) -> int:
+    address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value
+    assert address is not None
+    return address
+
+
+def _letters(data: bytes) -> list[tuple[int, int, int, int, bytes]]:
+    """Letters one by one: to, sender, kind, value, and what follows the record."""
+    letters = []
+    at = 0
+    while at < len(data):
+        to, sender, kind, value = _LETTER.unpack_from(data, at)
+        at += LETTER
+        more = (value + LETTER - 1) // LETTER * LETTER if kind == 2 else LETTER if kind == LARGE_BYTES else 0
+        letters.append((to, sender, kind, value, data[at : at + more]))
+        at += more
+    return letters

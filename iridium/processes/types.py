@@ -1,0 +1,74 @@
+"""What is said about processes: how they ended, and what there is."""
+
+from __future__ import annotations
+
+import msgspec
+
+from iridium.errors import IridiumError
+from iridium.isa import Fault
+from iridium.vm.runtime.layout import KILLED, NO_PROCESS, NODE_DOWN
+
+_WORDS = {
+    0: "normal",
+    KILLED: "killed",
+    NODE_DOWN: "node-down",
+    NO_PROCESS: "no-process",
+    **{-fault.number: fault.value for fault in Fault},
+}
+
+
+def reason_text(reason: int) -> str:
+    """An exit reason in a word: that of a fault is its name, that of a program is its stop code."""
+    return _WORDS.get(reason, f"exit {reason}")
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """How a process ended.
+
+    Attributes:
+        reason: 0 is normal; above 0 a stop code of the program, below a reason of the node's.
+        text: the same in words.
+        fault: of a crash: which, where and what was wrong.
+    """
+
+    reason: int
+    text: str
+    fault: str = ""
+
+
+class ProcessInfo(msgspec.Struct, frozen=True):
+    """A process, for people and tools.
+
+    Attributes:
+        node: the alias or id of its node.
+        pid: on that node.
+        name: that it is registered under, or "".
+        program: what it runs.
+        state: running, waiting (for a message), sleeping, or waiting for something of its node.
+        instructions: executed so far.
+        mailbox: messages that wait.
+        parent: the pid of whoever spawned it, 0 for nobody on that node.
+    """
+
+    node: str
+    pid: int
+    name: str
+    program: str
+    state: str
+    instructions: int
+    mailbox: int
+    parent: int
+
+
+class TooManyProcessesError(IridiumError):
+    """The node has as many processes as it may."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"this node has {most} processes, the most; kill some with !kill, or use another node")
+
+
+class NoSuchProcessError(IridiumError):
+    """There is no such process."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"there is no process {what}; !ps lists them")
