@@ -140,6 +140,9 @@ def recvm(s: Scratch, k: int, a: int, b: int, c: int) -> Step:
 
     def step() -> int:
         record = s.vm.record
+        # The runtime looks at the heap's size in the record, which is written at the end of a turn.
+        record.heap_size = s.heap_size
+        record.heap_top = s.heap_size if record.heap else 0
         message = calls.receive_bytes(record, r[a] & U32)
         if not message:
             raise Wait(Waiting.MESSAGE)
