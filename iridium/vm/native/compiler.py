@@ -1,13 +1,13 @@
 """The compiler, as LLVM IR: one function for each region of a program, made of the lowerings of its instructions.
 
-Operands are constants, and registers and flags are values of the function: they are read from the record where it is
-entered and written where it is left. Whatever is rare is left to the native interpreter, at the very instruction:
-faults, waiting, the first use of memory, and the end of a turn.
+Operands are constants, and registers and flags are values of the function: they are read from the record where it
+is entered and written where it is left. Whatever is rare is left to the native interpreter, at the very
+instruction: faults, waiting, the first use of memory, and the end of a turn.
 
-**Budget.** At a checkpoint the cost of its block is taken off the budget, or the function is left if that is more than
-there is. A shorter way than the longest gives back the difference, so that what is taken off and not executed yet is
-the cost of the block that control is in; what leaves in the middle of a block gives back the rest of it. All these
-numbers are constants, and a loop with one way costs one subtraction and one branch that is never taken.
+**Budget.** At a checkpoint the cost of its block is taken off the budget, or the function is left if that is more
+than there is. A shorter way than the longest gives back the difference, so that what is taken off and not executed
+yet is the cost of the block that control is in; what leaves in the middle of a block gives back the rest of it.
+All these numbers are constants, and a loop with one way costs one subtraction and one branch that is never taken.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a lowering writes with: LLVM IR as text, for whichever engine is being built.
 
 A lowering says what an instruction does to values. Where its operands come from, where its results go, what
-happens when it faults and where a jump leads differ between the native interpreter and the compiler; each is a subclass.
+happens when it faults and where a jump leads differ between the native interpreter and the compiler; each is a
+subclass.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Where control can go in a program: basic blocks, checkpoints, and the regions that are compiled together.
 
-A *checkpoint* is a block before which compiled code looks at the budget: every loop head, call target, return point
-and target of a computed jump, so that between two checkpoints there are only finitely many ways. The *cost* of a
-block is the longest of these ways, in instructions, from the start of the block to the next checkpoint. Compiled
-code passes a checkpoint only if the budget left covers the cost of its block, and so never exceeds it.
+A *checkpoint* is a block before which compiled code looks at the budget: every loop head, call target, return
+point and target of a computed jump, so that between two checkpoints there are only finitely many ways. The *cost*
+of a block is the longest of these ways, in instructions, from the start of the block to the next checkpoint.
+Compiled code passes a checkpoint only if the budget left covers the cost of its block, and so never exceeds it.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Flow:
         return self.base + WORD * index
 
     def successors(self, start: int) -> list[int]:
-        """The blocks that follow a block, other than by a computed jump; a call's are its target and what is next."""
+        """The blocks behind a block, other than by a computed jump; a call's are its target and what is next."""
         end = self.blocks[start]
         last = self.ops[end - 1]
         found = [last.target] if last.target is not None else []
@@ -225,7 +225,7 @@ class Flow:
         return regions
 
     def _parts(self, body: list[int]) -> Iterable[list[int]]:
-        """Cut a long subroutine where no loop goes across, or anyhow once a part is twice as long as it should be."""
+        """Cut a long subroutine where no loop goes across, or anyhow where a part gets twice too long."""
         cut_by_loop: set[int] = set()
         for block in body:
             for target in self.successors(block):
@@ -243,7 +243,7 @@ class Flow:
             yield part
 
     def _enter_regions(self) -> None:
-        """Whatever is reached from another region is a checkpoint, since regions are entered at checkpoints only."""
+        """What is reached from another region is a checkpoint: regions are entered at checkpoints only."""
         region_of = {block: at for at, region in enumerate(self.regions) for block in region}
         for block, region in region_of.items():
             self.checkpoints.update(target for target in self.successors(block) if region_of[target] != region)

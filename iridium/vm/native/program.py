@@ -16,7 +16,8 @@ DECODED = ctypes.sizeof(Decoded)
 """Bytes of a decoded instruction."""
 
 OPCODES = 256
-"""The interpreter's pieces by opcode; behind them in the table stand those that raise each fault, then the marker's.
+"""The interpreter's pieces by opcode; behind them in the table stand those that raise each fault, then the
+marker's.
 """
 
 MARKER = OPCODES + len(Fault) + 1

@@ -1,13 +1,13 @@
-"""The native scheduler: a queue of VMs that can run, workers that give them turns, and a list of what the host must
-look at. In the subset of Python that :mod:`iridium.vm.native.subset` makes machine code of.
+"""The native scheduler: a queue of VMs that can run, workers that give them turns, and a list of what the host
+must look at. In the subset of Python that :mod:`iridium.vm.native.subset` makes machine code of.
 
-There is one queue, first in, first out. A worker takes a batch from it, gives each VM of the batch a turn, and puts
-those that go on behind the others: two short looks at the shared queue for many turns, and every VM gets its turn
-as often as any other, however many workers there are.
+There is one queue, first in, first out. A worker takes a batch from it, gives each VM of the batch a turn, and
+puts those that go on behind the others: two short looks at the shared queue for many turns, and every VM gets its
+turn as often as any other, however many workers there are.
 
-A VM is queued, running, or idle. What becomes idle is put on the list of events, under one lock with that change, so
-that the host sees each end once. The host may stop a VM at any time: it sets ``stop_requested`` and waits until the
-VM does not run; a VM that is stopped in the queue is dropped by the worker that comes across it.
+A VM is queued, running, or idle. What becomes idle is put on the list of events, under one lock with that change,
+so that the host sees each end once. The host may stop a VM at any time: it sets ``stop_requested`` and waits until
+the VM does not run; a VM that is stopped in the queue is dropped by the worker that comes across it.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def submit(shared: Shared, vm: Record) -> None:
 
 @native
 def request_stop(vm: Record) -> u32:
-    """Let a VM have no more turns; whether it has one at this moment. For the host, which asks until it has none."""
+    """Let a VM have no more turns; whether it has one right now. For the host, which asks until it has none."""
     exchange(vm.stop_requested, 1)
     if load_acquire(vm.state) == RUNNING:
         return u32(1)
@@ -220,9 +220,8 @@ def dropped(shared: Shared, vm: Record) -> u32:
 def turn(shared: Shared, worker: Worker, vm: Record) -> None:
     """Give one VM its turn."""
     exchange(vm.state, RUNNING)
-    if load_acquire(vm.stop_requested) != 0:
-        if dropped(shared, vm) != 0:
-            return
+    if load_acquire(vm.stop_requested) != 0 and dropped(shared, vm) != 0:
+        return
     budget = u64(shared.turn)
     if worker.head == 0 and shared.queued == 0:
         budget *= ALONE
@@ -233,9 +232,8 @@ def turn(shared: Shared, worker: Worker, vm: Record) -> None:
     vm.turns += 1
     worker.turns += 1
     worker.executed += budget - left
-    if load_acquire(vm.stop_requested) != 0:
-        if dropped(shared, vm) != 0:
-            return
+    if load_acquire(vm.stop_requested) != 0 and dropped(shared, vm) != 0:
+        return
     if vm.stop != Stop.BUDGET or vm.limit == 0:
         tell_host(shared, vm, u32(IDLE))
         return

@@ -1,9 +1,9 @@
 """A small subset of Python that becomes LLVM IR: what the native runtime is written in.
 
-A function marked ``@native`` is never called by Python. Its source is read, and made into a function in machine code
-with the same name: ``docs/native.md`` tells what it may use. In short: integers of stated width, fields of C structures,
-``if``, ``while``, ``return``, and calls of one another and of the few operations at the end of this module. There
-are no objects, no exceptions and no checks: an index out of range is written where it points.
+A function marked ``@native`` is never called by Python. Its source is read, and made into a function in machine
+code with the same name: ``docs/native.md`` tells what it may use. In short: integers of stated width, fields of C
+structures, ``if``, ``while``, ``return``, and calls of one another and of the few operations at the end of this
+module. There are no objects, no exceptions and no checks: an index out of range is written where it points.
 
 Every address is a ``u64``. A parameter or a variable annotated with a structure's class is the address of such a
 structure, and its fields are read and written in place.
