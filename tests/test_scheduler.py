@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from iridium.scheduler import turns as scheduler_module
 from iridium.assembler import assemble
 from iridium.scheduler import SLICE, TURN, Scheduler, TooManyRunningError
+from iridium.scheduler import turns as scheduler_module
 from iridium.vm import VM, Program, Stop, run
 from iridium.vm.machine import Limits
 from iridium.vm.reference import Turn

@@ -10,6 +10,9 @@ from typing import IO, Any
 
 import click
 
+USAGE = 2
+"""The command line is wrong, or asks for what is not there."""
+
 DATA_ERROR = 65
 """A source does not assemble, or a file is no image."""
 

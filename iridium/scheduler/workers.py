@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from iridium.errors import OptionError
 from iridium.vm import VM
-from iridium.vm.engine import WARM
+from iridium.vm.engine import FALLING_BACK, WARM
 from iridium.vm.native.layout import IDLE, Shared, Worker
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Workers:
 
     Attributes:
         available: whether the runtime is loaded; None before anybody knows, False where it cannot be.
+        problem: why the runtime cannot be loaded, once that is known.
         threads: as given.
     """
 
@@ -69,6 +70,7 @@ class Workers:
         load: Callable[[], Runtime] | None = None,
     ) -> None:
         self.available: bool | None = None
+        self.problem: OptionError | None = None
         self.threads = threads
         self.choice = choice
         self._reactor = reactor
@@ -206,7 +208,10 @@ class Workers:
 
     def _not_there(self, failure: Failure) -> None:
         failure.trap(OptionError)
-        self._log.warn("{problem}; programs run in the reference engine", problem=str(failure.value))
+        error = failure.value
+        assert isinstance(error, OptionError)
+        self.problem = error
+        self._log.warn("{problem}; {instead}", problem=str(error), instead=FALLING_BACK)
         self.available = False
         self._release_parked()
 
