@@ -233,13 +233,31 @@ def assemble(source: str, *, out: str | None, line_table: bool) -> None:
 
 @click.command()
 @click.argument("file")
-def disassemble(file: str) -> None:
-    """List the image FILE as source that assembles to the same image; `-` is standard input."""
-    from iridium.assembler import disassemble as listing
+@click.option("--blocks", is_flag=True, help="Show basic blocks: where control goes, checkpoints and their costs.")
+@click.option("--llvm", is_flag=True, help="Show the LLVM IR that the compiler makes of it.")
+@click.option("--asm", is_flag=True, help="Show the machine code that the compiler makes of it.")
+def disassemble(file: str, *, blocks: bool, llvm: bool, asm: bool) -> None:
+    """List the image FILE as source that assembles to the same image; `-` is standard input.
 
+    With --blocks, --llvm or --asm, show how FILE, an image or a source, is compiled.
+    """
+    if blocks + llvm + asm > 1:
+        raise click.UsageError("--blocks, --llvm and --asm: choose one")
     data = read_file(file)
-    with _mistakes_of(display_name(file)):
-        text = listing(parse(data))
+    name = display_name(file)
+    if blocks or llvm or asm:
+        from iridium.cli import inside
+
+        image = load(data, name, line_table=False)
+        try:
+            text = (inside.blocks if blocks else inside.llvm_ir if llvm else inside.machine_code)(image)
+        except OptionError as error:
+            raise Failure(f"iridium: {error}", USAGE) from None
+    else:
+        from iridium.assembler import disassemble as listing
+
+        with _mistakes_of(name):
+            text = listing(parse(data))
     output = Output()
     output.write(text)
     output.start_line()
