@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from iridium.scheduler import turns as scheduler_module
 from iridium.repl import session as session_module
 from iridium.repl import workspace as workspace_module
+from iridium.scheduler import turns as scheduler_module
 from iridium.vm import VM
 from iridium.vm.reference import Turn
 from tests.repl_double import ENDLESS, FakeNode, Person
