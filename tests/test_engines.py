@@ -76,7 +76,7 @@ def test_every_engine_gives_the_same(tmp_path: Path, name: str) -> None:
     """Protects the command on every engine: output that exceeds the ring, and the stop code."""
     expected = "".join(map(str, range(1, 500_001)))
     result = run(tmp_path, LONG, "--engine", name)
-    assert (result.exit_code, result.output == expected) == (500_000 % 256, True)
+    assert (result.exit_code, result.stdout == expected) == (500_000 % 256, True)
 
 
 @pytest.mark.parametrize("name", available_engines())
