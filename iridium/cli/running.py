@@ -11,16 +11,23 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from iridium.cli.status import DATA_ERROR, LIMIT_REACHED, PROGRAM_FAULT, ExitError, of_stop_code
+from iridium.cli.status import DATA_ERROR, LIMIT_REACHED, PROGRAM_FAULT, USAGE, ExitError, of_stop_code
 from iridium.cli.streams import Output, display_name, read_file
-from iridium.errors import AssemblyError, ImageError
+from iridium.errors import AssemblyError, ImageError, OptionError
 from iridium.image import Image, is_image, parse
 
 if TYPE_CHECKING:
     from iridium.vm import VM
+    from iridium.vm.engine import Engine
 
-TURN = 20_000
-"""Instructions between two looks at the clock and the output: a few milliseconds of the reference engine."""
+FIRST_TURN = 4096
+"""Instructions of the first turn: less than a millisecond of the reference engine."""
+
+SHORTEST_TURN = 16
+"""Instructions of a turn when each is slow: one can print 64 KiB."""
+
+TURN = 0.004
+"""Seconds, about, between two looks at the clock and the output: so short that nobody notices."""
 
 
 @contextlib.contextmanager
@@ -53,11 +60,14 @@ def load(data: bytes, name: str, *, line_table: bool) -> Image:
         return assemble(decode_source(data, name), file=name, line_table=line_table)
 
 
-def execute(vm: VM, write: Callable[[str], None], limit: int | None, timeout: float | None) -> str | None:
+def execute(
+    vm: VM, engine: Engine, write: Callable[[str], None], limit: int | None, timeout: float | None
+) -> str | None:
     """Run a VM to its end, or as far as it may go.
 
     Args:
         vm: the machine.
+        engine: advances it.
         write: takes what the program prints, after every turn.
         limit: the most instructions, or None.
         timeout: the most seconds, or None; looked at after every turn.
@@ -66,12 +76,17 @@ def execute(vm: VM, write: Callable[[str], None], limit: int | None, timeout: fl
         The limit that stopped it, "instructions" or "time"; None if it halted or crashed.
     """
     from iridium.vm import Stop
-    from iridium.vm import run as run_turn
 
-    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    now = time.monotonic()
+    deadline = math.inf if timeout is None else now + timeout
+    size = FIRST_TURN
     while True:
-        budget = TURN if limit is None else min(TURN, limit - vm.record.instructions)
-        stop = run_turn(vm, budget).stop
+        budget = size if limit is None else min(size, limit - vm.record.instructions)
+        stop = engine(vm, budget).stop
+        before, now = now, time.monotonic()
+        paced = _next_size(size, now - before)
+        # A turn that ended early was short for another reason than that instructions are fast.
+        size = paced if stop is Stop.BUDGET else min(size, paced)
         while text := vm.output.take():
             write(text)
         if stop in (Stop.HALTED, Stop.FAULT):
@@ -79,8 +94,16 @@ def execute(vm: VM, write: Callable[[str], None], limit: int | None, timeout: fl
         # A program that waits for room in its output has it now.
         if vm.record.instructions == limit:
             return "instructions"
-        if time.monotonic() >= deadline:
+        if now >= deadline:
             return "time"
+        now = time.monotonic()  # what is spent on writing is not the program's
+
+
+def _next_size(size: int, took: float) -> int:
+    """Instructions of the next turn, after one that took so many seconds: faster engines take over meanwhile."""
+    if took < TURN / 2:
+        return 2 * size
+    return max(SHORTEST_TURN, size // 4) if took > 2 * TURN else size
 
 
 def _verdict(vm: VM, name: str, reason: str | None) -> tuple[int, str | None]:
@@ -106,12 +129,13 @@ def run(
     registers: bool = False,
     limit: int | None = None,
     timeout: float | None = None,
+    engine: str = "auto",
 ) -> int:
     """Do ``iridium run``.
 
     Args:
         program: the file, or ``-``.
-        as_json, registers, limit, timeout: the options of that name.
+        as_json, registers, limit, timeout, engine: the options of that name.
 
     Returns:
         The exit status.
@@ -120,7 +144,12 @@ def run(
         ExitError: it cannot be run, or did not halt.
     """
     from iridium.vm import VM, Program
+    from iridium.vm.engine import find_engine
 
+    try:
+        advance = find_engine(engine)
+    except OptionError as error:
+        raise ExitError(f"iridium: {error}", USAGE) from None
     name = display_name(program)
     vm = VM(Program(load(read_file(program), name, line_table=True)))
     output = Output()
@@ -128,10 +157,10 @@ def run(
         from iridium.cli.report import Transcript, document
 
         transcript = Transcript()
-        reason = execute(vm, transcript.write, limit, timeout)
+        reason = execute(vm, advance, transcript.write, limit, timeout)
         output.write(document(vm, reason, transcript) + "\n")
     else:
-        reason = execute(vm, output.write, limit, timeout)
+        reason = execute(vm, advance, output.write, limit, timeout)
         if registers:
             from iridium.cli.report import register_listing
 

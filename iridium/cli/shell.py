@@ -20,11 +20,12 @@ from typing import Any, TypeVar
 
 import click
 
-from iridium.cli.status import ExitError
+from iridium.cli.status import USAGE, ExitError
 from iridium.cli.streams import Output
 from iridium.errors import IridiumError
 from iridium.options import OPTIONS, configure
 from iridium.repl.lines import BadLineError, LineReader
+from iridium.vm.engine import FALLING_BACK, missing_llvmlite
 
 PROMPT = ">>> "
 
@@ -178,7 +179,9 @@ def repl(**given: Any) -> None:
         try:
             config = configure(typed)
         except IridiumError as error:
-            raise ExitError(f"iridium: {error}", 2) from None
+            raise ExitError(f"iridium: {error}", USAGE) from None
+        if config.engine == "auto" and (missing := missing_llvmlite()):
+            click.echo(f"iridium: {missing}; {FALLING_BACK}", err=True)
         background = Background()
         try:
             _converse(background, config)

@@ -23,7 +23,7 @@ from iridium.errors import OptionError
 from iridium.isa import FIRST_OF_PROCESSES, WORD
 from iridium.scheduler.table import ProcessTable
 from iridium.vm import VM
-from iridium.vm.engine import WARM
+from iridium.vm.engine import FALLING_BACK, WARM
 from iridium.vm.program import Program
 from iridium.vm.record import Record
 from iridium.vm.runtime.calls import calls
@@ -70,6 +70,7 @@ class Workers:
 
     Attributes:
         available: whether there is machine code; None before anybody knows, False where it cannot be.
+        problem: why there is none, once that is known.
         threads: as given.
         choice: as given.
         table: the processes.
@@ -90,6 +91,7 @@ class Workers:
         from iridium.vm.runtime.scheduling import TURN
 
         self.available: bool | None = False if choice == "reference" else None
+        self.problem: OptionError | None = None
         self.threads = threads
         self.choice = choice
         self.table = ProcessTable(threads, TURN)
@@ -282,7 +284,10 @@ class Workers:
 
     def _not_there(self, failure: Failure) -> None:
         failure.trap(OptionError)
-        self._log.warn("{problem}; programs run in the reference engine", problem=str(failure.value))
+        error = failure.value
+        assert isinstance(error, OptionError)
+        self.problem = error
+        self._log.warn("{problem}; {instead}", problem=str(error), instead=FALLING_BACK)
         self.available = False
         self._release()
 
