@@ -12,8 +12,7 @@ from collections.abc import Callable
 from random import Random
 
 from iridium.supervision.machine import Machine
-from iridium.supervision.messages import MessageError, decode, encode
-from iridium.supervision.messages import Message
+from iridium.supervision.messages import Message, MessageError, decode, encode
 from iridium.supervision.types import EACH, ExitReason, Key, Program, Record
 
 CRASH = ExitReason(1, "it crashed")
@@ -96,7 +95,9 @@ class SupervisedNode:
         process = self.processes[key]
         assert not process.killed
         process.killed = True
-        self.cluster.later(self.cluster.random.uniform(0, 0.02), lambda: self.end(process, ExitReason(2, "killed")))
+        self.cluster.later(
+            self.cluster.random.uniform(0, 0.02), lambda: self.end(process, ExitReason(2, "killed"))
+        )
 
     def end(self, process: Process, reason: ExitReason) -> None:
         """The process ends."""

@@ -1,23 +1,26 @@
-"""The supervision machine on simulated nodes: placement, failover, restarts, partitions, and what never happens."""
+"""The supervision machine on simulated nodes: placement, failover, restarts, partitions, what never happens."""
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from random import Random
 
 import pytest
 
 from iridium.supervision.types import EACH, MOST_CLAIMS, ExitReason, Program
-from tests.supervised import CRASH, SupervisedCluster
+from tests.supervised import CRASH, Process, SupervisedCluster
 
 IMAGE = "ab" * 32
 
 
 def program(name: str = "p", **what: object) -> Program:
+    """A program of an application."""
     return Program(name, IMAGE, **what)  # type: ignore[arg-type]
 
 
 def cluster_of(count: int, seed: int = 1, **what: float) -> SupervisedCluster:
+    """So many nodes that know each other."""
     cluster = SupervisedCluster(seed, **what)
     for at in range(count):
         cluster.node(f"n{at}")
@@ -43,7 +46,9 @@ def test_deploy_spreads_replicas() -> None:
     check(cluster)
     load = Counter(nodes[0] for key, nodes in cluster.running().items() if key.program == "p")
     assert max(load.values()) <= 3
-    assert [nodes for key, nodes in cluster.running().items() if key.program == "q" and nodes != [key.replica]] == []
+    assert [
+        nodes for key, nodes in cluster.running().items() if key.program == "q" and nodes != [key.replica]
+    ] == []
 
 
 def test_a_stop_ends_everything_everywhere() -> None:
@@ -79,7 +84,7 @@ def test_failover_within_a_second() -> None:
 
 
 def test_a_joiner_gets_nothing_until_rebalance() -> None:
-    """Healthy replicas stay where they are when a node joins; `rebalance` moves some, each exactly once at the end."""
+    """Healthy replicas stay where they are when a node joins; `rebalance` moves some, and each runs once."""
     cluster = cluster_of(2)
     cluster.nodes["n0"].machine.deploy("app", (program(replicas=9),))
     cluster.run(1.0)
@@ -160,7 +165,9 @@ def test_policies() -> None:
     """Permanent always runs again, transient after an abnormal end only, temporary never; what ended stays so."""
     cluster = cluster_of(3)
     ends = {"always": 0, "crashed": 1, "done": 0, "once": 1}
-    cluster.lifetime = lambda process: (0.5, ExitReason(ends[process.key.program], "so")) if cluster.now < 5 else None
+    cluster.lifetime = lambda process: (
+        (0.5, ExitReason(ends[process.key.program], "so")) if cluster.now < 5 else None
+    )
     programs = (
         program("always", restart="permanent"),
         program("crashed", restart="transient"),
@@ -178,11 +185,14 @@ def test_policies() -> None:
     check(cluster)
     assert {key.program for key in cluster.running()} == {"always", "crashed"}
     [view] = cluster.nodes["n1"].machine.view()
-    assert {row.program: row.state for row in view.replicas if row.state == "ended"} == {"done": "ended", "once": "ended"}
+    assert {row.program: row.state for row in view.replicas if row.state == "ended"} == {
+        "done": "ended",
+        "once": "ended",
+    }
 
 
 def test_intensity() -> None:
-    """A replica that ends again and again is given up, with the reason; every node shows it; deploying tries again."""
+    """A replica that ends again and again is given up, with the reason that every node shows; deploying tries again."""
     cluster = cluster_of(3)
     cluster.lifetime = lambda process: (0.01, CRASH)
     cluster.nodes["n0"].machine.deploy("app", (program(restarts=3, period=60.0, jitter=0.0),))
@@ -192,7 +202,9 @@ def test_intensity() -> None:
         [row] = node.machine.view()[0].replicas
         assert row.state == "given-up"
         assert row.detail == "more than 3 restarts in 60 s; the last end: it crashed"
-    [events] = [[e for e in node.log if e[1] == "replica-given-up"] for node in cluster.nodes.values() if node.starts]
+    [events] = [
+        [e for e in node.log if e[1] == "replica-given-up"] for node in cluster.nodes.values() if node.starts
+    ]
     assert len(events) == 1
     cluster.lifetime = lambda process: None
     cluster.nodes["n1"].machine.deploy("app", (program(restarts=3),))
@@ -209,7 +221,7 @@ def test_backoff() -> None:
     node.machine.deploy("app", (program(restarts=6, first=0.5, factor=2.0, most=4.0, jitter=0.0),))
     cluster.run(60.0)
     times = [when for when, _ in node.starts]
-    pauses = [round(b - a, 1) for a, b in zip(times, times[1:], strict=False)]
+    pauses = [round(b - a, 1) for a, b in itertools.pairwise(times)]
     assert pauses == [0.5, 1.0, 2.0, 4.0, 4.0, 5.5]
 
 
@@ -237,6 +249,9 @@ def test_parted_node_runs_nothing() -> None:
     assert cluster.nodes["n1"].machine.view() == []
 
 
+ACTIONS = "deploy deploy stop crash crash restart restart part heal heal balance join".split()
+
+
 def story(seed: int, faults: int = 25) -> SupervisedCluster:
     """One seed: nodes, applications, and what happens to them; then all faults end."""
     chance = Random(f"supervision {seed}")
@@ -246,16 +261,16 @@ def story(seed: int, faults: int = 25) -> SupervisedCluster:
         cluster.node(name, skew=chance.choice([0.0, 0.0, -3.0, 5.0]))
     cluster.run(2.0)
 
-    def lifetime(process: object) -> tuple[float, ExitReason] | None:
-        return (chance.expovariate(0.5), ExitReason(chance.choice([0, 1]), "so")) if chance.random() < 0.3 else None
+    def lifetime(process: Process) -> tuple[float, ExitReason] | None:
+        return (
+            (chance.expovariate(0.5), ExitReason(chance.choice([0, 1]), "so")) if chance.random() < 0.3 else None
+        )
 
     cluster.lifetime = lifetime
     for _ in range(faults):
         nodes = cluster.alive()
         node = chance.choice(nodes)
-        action = chance.choice(
-            ["deploy", "deploy", "stop", "crash", "crash", "restart", "restart", "part", "heal", "heal", "balance", "join"]
-        )
+        action = chance.choice(ACTIONS)
         app = f"app{chance.randrange(3)}"
         known = node.machine.records.get(app)
         gone = [name for name, other in cluster.nodes.items() if not other.alive]

@@ -98,9 +98,10 @@ class Machine:
         self.replicas = Replicas(world, clock, random, self._claims_changed)
         self.gossip = Gossip(self, random)
         self._balanced: dict[str, int] = {}
-        self._stopping = False
+        self._stopping = self._parted = False
         self._deciding = False
         self._dirty = True
+        self._held_back = False
         for record in known:
             self.records.take(record)
             self._balanced[record.deployment] = record.balanced
@@ -180,8 +181,8 @@ class Machine:
         self.gossip.tick()
         self.records.forget_old()
         self.holdings.forget_old()
-        # What only waits for time to pass: members that are awaited, a node that settles.
-        self._dirty = self._dirty or self.gossip.unsettled or not self._may_start()
+        # What was held back waits only for time to pass: members that are awaited, a node that settles.
+        self._dirty = self._dirty or self.gossip.unsettled or self._held_back
         self._settle_changes()
         return self.pause()
 
@@ -192,10 +193,19 @@ class Machine:
         return min(longest, max(0.0, due))
 
     def part(self) -> None:
-        """The node leaves its cluster, and with it the applications: end its replicas, know of none."""
+        """The node is about to leave its cluster, and with it the applications: end its replicas, know of none.
+
+        Until :meth:`rejoin` it learns and takes nothing.
+        """
+        self._parted = True
         self.records.clear()
         self.holdings.clear()
         self.world.records_changed()
+        self._changed()
+
+    def rejoin(self) -> None:
+        """The node has left, or its leave failed: from now on it may have applications again."""
+        self._parted = False
         self._changed()
 
     def shut(self) -> None:
@@ -209,7 +219,7 @@ class Machine:
     @property
     def accepts(self) -> bool:
         """Whether this node takes replicas."""
-        return not self._stopping and self.clock() >= self._settled
+        return not (self._stopping or self._parted) and self.clock() >= self._settled
 
     def _may_start(self) -> bool:
         """Whether enough is known of the others to start what nobody runs."""
@@ -228,7 +238,7 @@ class Machine:
             Whether it is news.
         """
         before = self.records.get(record.name)
-        if not self.records.take(record):
+        if self._parted or not self.records.take(record):
             return False
         now = self.records.get(record.name)
         if now is not None and (before is None or before.deployment != now.deployment):
@@ -278,7 +288,8 @@ class Machine:
                 elif claim.key not in held or rank(claim, claims.node) < rank(*held[claim.key]):
                     held[claim.key] = claim, claims.node
         self._let_go(held)
-        if not self._may_start():
+        self._held_back = not self._may_start()
+        if self._held_back:
             return
         nodes = sorted([self.me, *self.holdings.taking()])
         for record in self.records.all():
