@@ -66,6 +66,7 @@ class Node:
         mesh: its place in the cluster.
         programs_dir: where remote sessions load programs from.
         logical_cores: worker threads that its VMs are told of.
+        supervisor: the applications of its cluster, or None.
 
     Raises:
         DataDirectoryError: its data cannot be used, or another node uses it.
@@ -92,6 +93,7 @@ class Node:
         self.me = Me(state.id, config.node_alias, state.incarnation, config.cluster, state.left)
         self.mesh = Mesh(reactor, self.me, self.events, self._save)
         self.texts = self.mesh.texts
+        self.supervisor: Any = None  # set by who wires it: supervision stands above the node
         self._joining: list[Deferred[Any]] = []
         self._writing = DeferredLock()
         self._stopping = False

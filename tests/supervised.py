@@ -76,7 +76,7 @@ class SupervisedNode:
     def records_changed(self) -> None:
         self.disk = self.machine.records.all()
 
-    def start(self, key: Key, program: Program) -> None:
+    def start_process(self, key: Key, program: Program) -> None:
         assert key not in self.processes, f"{key} is started twice on {self.id}"
         process = self.processes[key] = Process(key, program)
         self.starts.append((self.cluster.now, key))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import posixpath
 import re
 import tomllib
 from collections.abc import Callable
@@ -125,8 +126,9 @@ def load(data: bytes, file: str, read: Callable[[str], bytes]) -> Package:
 
     Args:
         data: the application file.
-        file: its name, for people.
-        read: gives the bytes of a program by its path in the file; raises IridiumError where it cannot.
+        file: its path; those of programs are relative to it.
+        read: gives the bytes of a program by its path, joined to that of the file; raises IridiumError where it
+            cannot.
 
     Raises:
         ApplicationError: it has mistakes, or its programs have.
@@ -256,12 +258,16 @@ class _Reading:
         return self._assembled[name]
 
     def _make_image(self, name: str, path: Path) -> str | None:
+        where = posixpath.join(posixpath.dirname(self._file), name)
         try:
-            data = self._read(name)
+            data = self._read(where)
             image = (
                 parse(data) if is_image(data) else assemble(decode_source(data, name), file=name, line_table=True)
             )
         except AssemblyError as error:
+            # The image names its source as the application does, wherever that stands; a person opens the file.
+            for diagnostic in error.diagnostics:
+                diagnostic.file = where
             self._found += error.diagnostics
             return None
         except ImageError as error:

@@ -61,7 +61,7 @@ class Replica:
 class Starter(Protocol):
     """What makes processes of replicas."""
 
-    def start(self, key: Key, program: Program) -> None:
+    def start_process(self, key: Key, program: Program) -> None:
         """Start a replica's process; ``started`` or ``ended`` tells what became of it, later."""
 
     def kill(self, key: Key) -> None:
@@ -122,7 +122,7 @@ class Replicas:
         replica.state = "starting"
         replica.began = self._clock()
         self._changed()
-        self._starter.start(replica.key, replica.program)
+        self._starter.start_process(replica.key, replica.program)
 
     def started(self, key: Key, pid: int) -> None:
         """The process of a replica runs."""
