@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from iridium.assembler import assemble
 from iridium.errors import ApplicationError, CommandError
+from iridium.image import parse
 from iridium.supervision.application import BACKOFF, INTENSITY, PROGRAM, TOP, load
 from iridium.supervision.types import EACH
+from iridium.vm import VM, Stop, run
+from iridium.vm import Program as VmProgram
 
 SOURCE = b".code\nhlt\n"
 
@@ -127,6 +132,18 @@ def test_suggestions() -> None:
 def test_broken_files(text: str | bytes, line: int) -> None:
     """What is no application is told with its line, whatever is wrong with it."""
     assert mistakes(text)[0][0] == line
+
+
+def test_the_example() -> None:
+    """The application among the examples can be deployed, and its service never ends by itself."""
+    path = Path(__file__).parents[1] / "examples" / "ticker" / "ticker.toml"
+    package = load(path.read_bytes(), str(path), lambda name: Path(name).read_bytes())
+    pair, everywhere = package.programs
+    assert (pair.replicas, everywhere.replicas, everywhere.register) == (2, EACH, "ticker")
+    [image] = package.images.values()
+    vm = VM(VmProgram(parse(image)))
+    assert run(vm, 1000).stop is Stop.BUDGET
+    assert vm.output.take() == "tick 1\n"
 
 
 @given(st.binary(max_size=400) | st.text(max_size=400).map(lambda t: t.encode("utf-8", "surrogatepass")))
