@@ -16,6 +16,9 @@ from iridium.repl.iac import ReplTransport
 from iridium.repl.session import Session
 from iridium.repl.telnet import ReplFactory
 from iridium.scheduler import Scheduler
+from iridium.supervision.application import Package
+from iridium.supervision.types import ApplicationView, ReplicaView
+from iridium.supervision.uploads import Uploads
 
 ENDLESS = ("l: inc $0", "load $31 @l", "jmp $31")
 """Lines of which the last never ends."""
@@ -119,6 +122,44 @@ class FakeMesh:
         self.forgotten.append(target)
 
 
+class FakeSupervisor:
+    """Applications that run nowhere."""
+
+    def __init__(self) -> None:
+        self.deployed: list[Package] = []
+        self.stopped: list[str] = []
+        self.images: dict[str, bytes] = {}
+        self.uploads = Uploads(lambda: 0.0)
+        self.shown: list[ApplicationView] = []
+
+    def applications(self) -> list[ApplicationView]:
+        return self.shown
+
+    def has_image(self, digest: str) -> bool:
+        return digest in self.images
+
+    def upload(self, digest: str, size: int, offset: int, piece: bytes) -> bool:
+        whole = self.uploads.add(digest, size, offset, piece)
+        if whole is not None:
+            self.images[digest] = whole
+        return whole is not None
+
+    def deploy(self, package: Package) -> ApplicationView:
+        self.deployed.append(package)
+        replicas = [
+            ReplicaView(p.name, r, "starting", "alpha") for p in package.programs for r in p.replicas_on("x")
+        ]
+        self.shown = [ApplicationView(package.name, 5, False, replicas)]
+        return self.shown[0]
+
+    def stop_application(self, name: str) -> ApplicationView:
+        self.stopped.append(name)
+        return ApplicationView(name, 6, True, [])
+
+    def rebalance(self, name: str | None = None) -> list[str]:
+        return [name] if name else [view.name for view in self.shown]
+
+
 class FakeNode:
     """A node without a network."""
 
@@ -128,6 +169,7 @@ class FakeNode:
         self.events = EventRing(wall_clock=self.reactor.seconds)
         self.texts = FakeTexts()
         self.mesh = FakeMesh()
+        self.supervisor: FakeSupervisor | None = FakeSupervisor()
         self.programs_dir = programs_dir
         self.logical_cores = 2
         self.listening: list[tuple[str | None, int | None]] = []

@@ -48,6 +48,7 @@ def answer(person: Person, command: str) -> Any:
 def programs(tmp_path: Path) -> Path:
     """A programs directory with one program in it."""
     (tmp_path / "count.iasm").write_text(PROGRAM)
+    (tmp_path / "app.toml").write_text('name = "app"\n[programs.p]\nfile = "count.iasm"\n')
     return tmp_path
 
 
@@ -63,6 +64,10 @@ EXAMPLES = {
     "!join_cluster": "127.0.0.1:2255",
     "!tell": "beta hello there",
     "!forget": "beta",
+    "!deploy": "app.toml",
+    "!stop_app": "app",
+    "!deploy_image": "ab" * 32,
+    "!deploy_manifest": '{"name":"app","programs":[{"name":"p","image":"%s"}]}' % ("ab" * 32),
 }
 
 

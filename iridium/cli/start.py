@@ -35,6 +35,10 @@ COMMANDS: dict[str, Entry] = {
     "join": Entry("iridium.cli.cluster:join", "Tell a running node to join a cluster."),
     "members": Entry("iridium.cli.cluster:members", "List the members of a running node's cluster."),
     "leave": Entry("iridium.cli.cluster:leave", "Tell a running node to leave its cluster."),
+    "deploy": Entry("iridium.cli.applications:deploy", "Have a cluster run an application."),
+    "apps": Entry("iridium.cli.applications:apps", "List a cluster's applications and their replicas."),
+    "stop": Entry("iridium.cli.applications:stop", "Have a cluster run an application no more."),
+    "rebalance": Entry("iridium.cli.applications:rebalance", "Move replicas, after a node has joined."),
 }
 """Every command, in the order that help lists them."""
 

@@ -1,10 +1,12 @@
-"""A client of a REPL port that asks one question: for the ``iridium`` command. Only the standard library."""
+"""A client of a REPL port that asks and waits: for the ``iridium`` command. Only the standard library."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from iridium.errors import ClientError
@@ -34,10 +36,31 @@ def call(host: str, port: int, command: str, *, connect_timeout: float = 5, time
     Raises:
         ClientError: nothing listens there, something else does, or it does not answer in time.
     """
+    with connect(host, port, connect_timeout=connect_timeout) as ask:
+        return ask(command, timeout)
+
+
+@contextlib.contextmanager
+def connect(
+    host: str, port: int, *, connect_timeout: float = 5
+) -> Iterator[Callable[[str, float], dict[str, Any]]]:
+    """A session with a running node, for several commands.
+
+    Args:
+        host, port, connect_timeout: as for :func:`call`.
+
+    Returns:
+        Does a command, given without ``--json``, within so many seconds, as :func:`call` does.
+
+    Raises:
+        ClientError: as from :func:`call`; from the commands, too.
+    """
     where = f"{host}:{port}"
     try:
         with socket.create_connection((host, port), connect_timeout) as connection:
-            return _ask(_Reader(connection, where), command, connect_timeout, timeout)
+            reader = _Reader(connection, where)
+            _expect_greeting(reader, connect_timeout)
+            yield lambda command, timeout: _ask(reader, command, timeout)
     except ConnectionRefusedError:
         raise ClientError(f"nothing listens at {where}; {_REMEDY}") from None
     except (ConnectionResetError, BrokenPipeError):
@@ -86,7 +109,7 @@ class _Reader:
         return line
 
 
-def _ask(reader: _Reader, command: str, connect_timeout: float, timeout: float) -> dict[str, Any]:
+def _expect_greeting(reader: _Reader, connect_timeout: float) -> None:
     try:
         greeting = reader.line(time.monotonic() + connect_timeout)
     except TimeoutError:
@@ -98,6 +121,9 @@ def _ask(reader: _Reader, command: str, connect_timeout: float, timeout: float) 
             raise ClientError(f"{reader.where}: {said}")
         shown = "".join(c if c.isprintable() else "." for c in said[:40])
         raise ClientError(f"{reader.where} is no Iridium shell: it says {shown!r}; {_REMEDY}")
+
+
+def _ask(reader: _Reader, command: str, timeout: float) -> dict[str, Any]:
     deadline = time.monotonic() + timeout
     reader.connection.settimeout(timeout)
     reader.connection.sendall(f"{command} --json\n".encode())

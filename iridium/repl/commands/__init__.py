@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iridium.repl.commands import cluster, general, machine, program, running, stats
+from iridium.repl.commands import applications, cluster, general, machine, program, running, stats
 from iridium.repl.commands.table import Table
 
 TABLE = Table(
@@ -13,6 +13,7 @@ TABLE = Table(
         *stats.COMMANDS,
         *machine.COMMANDS,
         *cluster.COMMANDS,
+        *applications.COMMANDS,
     ]
 )
 """Every command, in the order of ``!help``."""
