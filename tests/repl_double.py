@@ -174,6 +174,9 @@ class FakeNode:
         self.logical_cores = 2
         self.listening: list[tuple[str | None, int | None]] = []
 
+    def leave(self) -> Deferred[None]:
+        return self.mesh.leave()
+
     def start_cluster(self, host: str | None = None, port: int | None = None) -> str:
         self.listening.append((host, port))
         return f"{host or '127.0.0.1'}:{port or 2254}"

@@ -67,10 +67,9 @@ class _Spawner:
         on_exit: Callable[[ExitReason], None],
     ) -> _Replica:
         processes = self._node.processes
-        if name and processes.names.whereis(name):
-            raise CommandError(
-                f"the name {name} is taken on this node, by process {processes.names.whereis(name)}"
-            )
+        holder = processes.names.whereis(name or "")
+        if holder:
+            raise CommandError(f"the name {name} is taken on this node, by process {holder}")
         hash, program = self._node.courier.images.add(image)
         title = image.lines.file if image.lines is not None else hash[:12]
         replica = _Replica()
