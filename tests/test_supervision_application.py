@@ -142,7 +142,7 @@ def test_the_example() -> None:
     assert (pair.replicas, everywhere.replicas, everywhere.register) == (2, EACH, "ticker")
     [image] = package.images.values()
     vm = VM(VmProgram(parse(image)))
-    assert run(vm, 1000).stop is Stop.BUDGET
+    assert run(vm, 7).stop is Stop.BUDGET
     assert vm.output.take() == "tick 1\n"
 
 

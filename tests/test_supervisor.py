@@ -78,12 +78,19 @@ class Site:
                     follower.member_up(name)
 
     def spawn(
-        self, image: Image, *, name: str | None, registers: Sequence[int], on_exit: Callable[[ExitReason], None]
+        self,
+        image: Image,
+        *,
+        name: str | None,
+        registers: Sequence[int],
+        on_start: Callable[[int], None],
+        on_exit: Callable[[ExitReason], None],
     ) -> FakeProcess:
         if self.full:
             raise CommandError("there are too many processes")
         assert image.content_hash() == DIGEST
         self.processes.append(FakeProcess(100 + len(self.processes), registers, on_exit))
+        on_start(self.processes[-1].pid)
         return self.processes[-1]
 
     def up(self) -> list[str]:

@@ -11,6 +11,9 @@ PATIENCE = 0.5
 """Seconds that a member which is newly up has to say what it runs. Until then nothing new is started here, and
 what it ran before counts; several round trips, and half of the second in which a failover must be done."""
 
+NEWCOMER = 1.5
+"""Seconds after which a member that takes no replicas is not waited for: it settles for one, then says so."""
+
 KEPT = 60.0
 """Seconds that the claims of a member that is not up are kept: a link that comes back brings no news."""
 
@@ -95,6 +98,14 @@ class Holdings:
         """Whether a member is up that has yet to say what it runs."""
         late = self._clock() - PATIENCE
         return any(h.up and not h.fresh and h.since > late for h in self._holders.values())
+
+    def settling(self) -> bool:
+        """Whether a member has come up so lately that it takes no replicas yet, but will: it gets its share."""
+        late = self._clock() - NEWCOMER
+        return any(
+            h.up and h.since > late and h.claims is not None and not h.claims.accepts
+            for h in self._holders.values()
+        )
 
     def summary(self) -> dict[str, tuple[int, int]]:
         """Life and sequence of the claims of each member that is up and has been heard of."""

@@ -223,7 +223,7 @@ class Machine:
 
     def _may_start(self) -> bool:
         """Whether enough is known of the others to start what nobody runs."""
-        if not self.accepts or self.holdings.awaited():
+        if not self.accepts or self.holdings.awaited() or self.holdings.settling():
             return False
         if self._newborn and self.clock() < self._began + SETTLE_MOST:
             self._newborn = len(self.holdings.taking()) < len(self.holdings.up())

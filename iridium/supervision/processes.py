@@ -100,6 +100,7 @@ class Processes:
                 image,
                 name=job.program.register,
                 registers=job.program.registers,
+                on_start=lambda pid: self._began(key, job, pid),
                 on_exit=lambda reason: self._exited(key, job, reason),
             )
         except IridiumError as error:
@@ -110,7 +111,10 @@ class Processes:
         else:
             if self._jobs.get(key) is job:  # else it has ended already
                 job.process = process
-                self._started(key, process.pid)
+
+    def _began(self, key: Key, job: _Job, pid: int) -> None:
+        if self._jobs.get(key) is job:
+            self._started(key, pid)
 
     def _exited(self, key: Key, job: _Job, reason: ExitReason) -> None:
         if self._jobs.get(key) is job:

@@ -12,10 +12,6 @@ from iridium.supervision.types import ExitReason
 class Process(Protocol):
     """A process that was spawned."""
 
-    @property
-    def pid(self) -> int:
-        """What it is called on this node."""
-
     def kill(self) -> None:
         """End it; ``on_exit`` tells when that is done."""
 
@@ -29,6 +25,7 @@ class Spawner(Protocol):
         *,
         name: str | None,
         registers: Sequence[int],
+        on_start: Callable[[int], None],
         on_exit: Callable[[ExitReason], None],
     ) -> Process:
         """Start a process.
@@ -37,6 +34,7 @@ class Spawner(Protocol):
             image: its program.
             name: the name to register it under, or None.
             registers: what its first integer registers hold.
+            on_start: called once with its pid, before or after this returns.
             on_exit: called once, when it has ended, for whatever reason.
 
         Raises:

@@ -36,15 +36,11 @@ def supervise(node: Node) -> Supervisor:
 
 
 class _Replica:
-    """A process that was asked for; its pid is 0 until it has started."""
+    """A process that was asked for."""
 
     def __init__(self) -> None:
         self.process: Process | None = None
         self.killed = False
-
-    @property
-    def pid(self) -> int:
-        return 0 if self.process is None else self.process.pid
 
     def kill(self) -> None:
         self.killed = True
@@ -64,6 +60,7 @@ class _Spawner:
         *,
         name: str | None,
         registers: Sequence[int],
+        on_start: Callable[[int], None],
         on_exit: Callable[[ExitReason], None],
     ) -> _Replica:
         processes = self._node.processes
@@ -76,6 +73,7 @@ class _Spawner:
 
         def started(process: Process) -> None:
             replica.process = process
+            on_start(process.pid)
             if replica.killed:
                 process.kill()
             process.when_done().addCallback(ended)
