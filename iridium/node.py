@@ -157,6 +157,7 @@ class Node:
         self.courier.stop()
         self.processes.stop()
         self.scheduler.stop()
+        self.courier.close()
         return self.mesh.stop().addBoth(self._closed)
 
     def _closed(self, result: Any) -> Any:
