@@ -26,6 +26,7 @@ from iridium.vm.runtime.layout import (
     ASLEEP,
     BYTES_MESSAGE,
     ENDED,
+    IDLE,
     KILLED,
     MAILBOX,
     PID_MESSAGE,
@@ -373,8 +374,10 @@ class Processes:
             return
         if record.kind in (PROCESS, ENDED):
             self._drain(record)
-        if record.kind == ENDED and ended:
-            self._buried(record)
+        if record.kind == ENDED:
+            # An event from before its end may come while a worker still ends it; that is over when it is idle.
+            if record.state == IDLE:
+                self._buried(record)
         elif ended and record.stop == Stop.WAITING and record.kind in (PROCESS, SESSION):
             if record.waiting == Waiting.SERVICE:
                 self._serve(record)
@@ -425,10 +428,13 @@ class Processes:
         word = None if program is None else program.word_at(record.pc)
         answered = False
 
+        turns = int(record.turns)
+
         def answer(value: int, good: bool) -> None:
             nonlocal answered
-            # It may have been killed meanwhile, and its slot may be another's.
-            if not answered and record.pid == pid and record.kind in (PROCESS, SESSION):
+            # It may have been killed meanwhile, and its slot may be another's; a session may have stopped it.
+            waits = record.pid == pid and record.kind in (PROCESS, SESSION) and record.turns == turns
+            if not answered and waits and not record.stop_requested:
                 answered = True
                 record.answer = value
                 record.answered = 2 if good else 1
