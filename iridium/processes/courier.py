@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 RING = 1024 * 1024
 """Bytes of the ring for one node: 61 440 words that wait, and then their senders are told."""
 
+MOST_HELD = 1024
+"""Payloads that found no room before nothing more is taken from the ring: large ones, and what follows them."""
+
 BATCH = 32 * 1024
 """Bytes of letters in one payload: a few thousand words, and small enough that nobody waits behind it."""
 
@@ -65,14 +68,16 @@ class Neighbour:
     Attributes:
         id: its id.
         peer: what the runtime knows of it.
-        backlog: payloads that found no room, which go before everything else: kind, data, stream.
+        held: payloads that found no room, by stream, each with its kind; what belongs to a stream waits for them.
+        held_count: how many there are.
         requests: what waits for answers, by number.
     """
 
     def __init__(self, id: str, number: int) -> None:
         self.id = id
         self.peer = Peer(number=number, capacity=RING, buffer=reserve(RING), proxies=reserve(_PROXIES), up=1)
-        self.backlog: deque[tuple[int, bytes, int]] = deque()
+        self.held: dict[int, deque[tuple[int, bytes]]] = {}
+        self.held_count = 0
         self.requests: dict[int, Callable[[Any], None]] = {}
         self.wanted: dict[str, list[wire.Spawn]] = {}  # requests that wait for an image, by its hash
         self.observing: dict[int, Callable[[], None]] = {}  # processes of this node that it observes
@@ -169,7 +174,7 @@ class Courier:
     def _drop(self, neighbour: Neighbour) -> int:
         """Empty the ring of a node that is gone; how many letters were in it."""
         count = 0
-        neighbour.backlog.clear()
+        neighbour.held.clear()
         while size := calls.take_letters(neighbour.peer, ctypes.addressof(self._buffer), BATCH):
             for _, _, kind, _, extra in _letters(self._buffer.raw[:size]):
                 count += 1
@@ -206,25 +211,20 @@ class Courier:
     def _drain(self, neighbour: Neighbour) -> None:
         """Send letters of one node, as far as there is room."""
         post, id, peer = self._mesh.post, neighbour.id, neighbour.peer
-        backlog = neighbour.backlog
-        while backlog:
-            kind, data, stream = backlog[0]
-            if not post.send(id, kind, data, stream):
-                return
-            self._has_left(neighbour, kind)
-            backlog.popleft()
+        if neighbour.held:
+            self._send_held(neighbour)
         place = ctypes.addressof(self._buffer)
-        while not backlog and post.room(id) >= 2 * BATCH:
+        while neighbour.held_count < MOST_HELD and post.room(id) >= 2 * BATCH:
             size = calls.take_letters(peer, place, BATCH)
             if not size:
                 break
             data = ctypes.string_at(place, size)
-            if peer.slow or post.is_bulky(id):
+            if peer.slow or neighbour.held or post.is_bulky(id):
                 self._send_one_by_one(neighbour, data)
             else:
                 self._send(neighbour, wire.LETTERS, data)
         else:
-            if not backlog and peer.head != peer.tail:
+            if peer.head != peer.tail:
                 # No room: another try, so that the post calls when there is.
                 post.want_room(id)
         if peer.broken:
@@ -233,10 +233,20 @@ class Courier:
 
     def _send(self, neighbour: Neighbour, kind: int, data: bytes, stream: int = 0) -> None:
         """Send a payload, or keep it until there is room."""
-        if neighbour.backlog or not self._mesh.post.send(neighbour.id, kind, data, stream):
-            neighbour.backlog.append((kind, data, stream))
+        if stream in neighbour.held or not self._mesh.post.send(neighbour.id, kind, data, stream):
+            neighbour.held.setdefault(stream, deque()).append((kind, data))
+            neighbour.held_count += 1
         else:
             self._has_left(neighbour, kind)
+
+    def _send_held(self, neighbour: Neighbour) -> None:
+        """Send what found no room before, as far as there is some now: no stream waits for another."""
+        for stream, waiting in list(neighbour.held.items()):
+            while waiting and self._mesh.post.send(neighbour.id, *waiting[0], stream):
+                self._has_left(neighbour, waiting.popleft()[0])
+                neighbour.held_count -= 1
+            if not waiting:
+                del neighbour.held[stream]
 
     def _has_left(self, neighbour: Neighbour, kind: int) -> None:
         if kind == wire.LARGE:
@@ -262,9 +272,7 @@ class Courier:
                 calls.free_block(block)
                 self._send(neighbour, wire.LARGE, letter, stream)
                 continue
-            waits = to != 0 and (
-                post.holds(neighbour.id, stream) or any(s == stream for *_, s in neighbour.backlog)
-            )
+            waits = to != 0 and (stream in neighbour.held or post.holds(neighbour.id, stream))
             if kind == OTHERS_PID:
                 peer.slow -= 1
                 flush()
@@ -606,7 +614,7 @@ class Courier:
 
     def _show(self, neighbour: Neighbour, pid: int, text: str) -> None:
         # What a node that does not read misses is on this one still.
-        if neighbour.peer.up and len(neighbour.backlog) < 64:
+        if neighbour.peer.up and neighbour.held_count < 64:
             for at in range(0, len(text), 8192):
                 self._say(neighbour, wire.Output(pid, text[at : at + 8192]))
 
