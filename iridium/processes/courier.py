@@ -196,6 +196,11 @@ class Courier:
         for id in list(self._neighbours):
             self._lost(id, "stopped")
 
+    @property
+    def name(self) -> str:
+        """What this node is called in lists: its alias, or the beginning of its id."""
+        return self._mesh.me.alias or self._mesh.me.id[:8]
+
     def __contains__(self, id: str) -> bool:
         return id in self._neighbours
 
@@ -500,7 +505,7 @@ class Courier:
 
     def list_all(self) -> Deferred[list[ProcessInfo]]:
         """The processes of all nodes that answer within :data:`LIST_WAIT` seconds."""
-        rows = self._processes.running(self._mesh.me.alias or self._mesh.me.id[:8])
+        rows = self._processes.running(self.name)
         waiting = set(self._neighbours)
         done: Deferred[list[ProcessInfo]] = Deferred()
 

@@ -35,6 +35,7 @@ from iridium.vm.runtime.layout import (
     ASLEEP,
     BYTES_MESSAGE,
     ENDED,
+    IDLE,
     KILLED,
     MAILBOX,
     PID_MESSAGE,
@@ -199,6 +200,7 @@ class Processes:
         parent: int,
         pc: int | None,
     ) -> Process:
+        program = program.frozen()
         program.title = program.title or title
         record = self.table.begin(program, registers, pc, parent)
         if record is None:
@@ -367,7 +369,7 @@ class Processes:
         return self.outputs.observe(pid, on_output, on_end)
 
     def _care(self, pid: int) -> bool:
-        """Hear of the end of a process, however it ends; whether it lives. Its memory lasts until that is heard."""
+        """Hear of the end of a process, however it ends, until when its memory lasts; whether it lives."""
         # Under its lock: else it could end at this moment without a word.
         address = calls.acquire_process(self.table.shared, pid)
         if not address:
@@ -473,10 +475,12 @@ class Processes:
         vm = self.view(record)
         while vm is not None and len(vm.output):
             text = vm.output.take()
-            self.outputs.add(int(record.pid), text)
-            screen = self._screens.get(record.parent)
+            pid = int(record.pid)
+            self.outputs.add(pid, text)
+            # Whoever spawned it through Python has said who sees it.
+            screen = None if pid in self._handles else self._screens.get(record.parent)
             if screen is not None:
-                screen.printed(int(record.pid), text)
+                screen.printed(pid, text)
 
     def _buried(self, record: Record) -> None:
         pid, reason = int(record.pid), int(record.exit_reason)
@@ -575,6 +579,8 @@ class Processes:
 def _state(record: Record) -> str:
     if record.kind == MAILBOX:
         return "-"
+    if record.kind == SESSION and record.state == IDLE:
+        return "idle"
     if record.state == ASLEEP:
         return "sleeping" if record.waiting == Waiting.TIME else "waiting"
     if record.stop == Stop.WAITING and record.waiting in (Waiting.SERVICE, Waiting.OUTPUT_ROOM):

@@ -83,6 +83,7 @@ class Workspace:
     def __init__(self, logical_cores: int = 1, record: Record | None = None) -> None:
         program = self._start_empty()
         self.vm = VM(program, logical_cores=logical_cores, record=record)
+        self._record = record
 
     def _start_empty(self) -> Program:
         self.file: str | None = None
@@ -107,6 +108,13 @@ class Workspace:
     def read_only_used(self) -> int:
         """How many bytes of the read-only section hold something."""
         return self._assembler.read_only_used
+
+    def give_back(self) -> Record | None:
+        """The slot, for whoever gave it, once the VM has been stopped; it goes on with a record of its own."""
+        record, self._record = self._record, None
+        if record is not None:
+            self.vm = VM(self.program, logical_cores=self.vm.logical_cores)
+        return record
 
     def add(self, text: str, line: int) -> Fragment:
         """Put a typed line behind the code, with pc on it.
