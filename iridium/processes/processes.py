@@ -131,7 +131,8 @@ class Processes:
         graveyard: those that ended abnormally.
         spawn_away: answers SPAWNON for another node than this; set by whoever knows other nodes.
         whereis_away: answers WHEREIS of ``name@node``, likewise.
-        on_end: called with pid and exit reason of each process that ended with something to tell.
+        on_end: called with the VM, the pid and the end of each process whose end the node hears of; whether its
+            memory may be given back.
     """
 
     _log = Logger(namespace="iridium")
@@ -146,6 +147,7 @@ class Processes:
         self.graveyard = Graveyard()
         self.spawn_away: Callable[[Record, Program, str | int, int, Answer], None] | None = None
         self.whereis_away: Callable[[str, str, Answer], None] | None = None
+        self.on_end: Callable[[VM, int, Exit], bool] = lambda vm, pid, how: True
         self._handles: dict[int, Process] = {}
         self._mailboxes: dict[int, Mailbox] = {}
         self._screens: dict[int, Screen] = {}  # who sees what the children of a session print, by its pid
@@ -496,12 +498,13 @@ class Processes:
         handle = self._handles.pop(pid, None)
         self.names.forget(pid)
         parent = int(record.parent)
-        calls.discard(self.table.shared, record)
+        how = Exit(reason, text, fault)
+        if vm is None or self.on_end(vm, pid, how):
+            calls.discard(self.table.shared, record)
         if reason < 0:
             self._events.add("process-crashed" if fault else "process-ended", str(pid), fault or text)
         elif handle is not None:
             self._events.add("process-ended", str(pid), text)
-        how = Exit(reason, text, fault)
         self.outputs.forget(pid, how)
         if handle is not None:
             handle._ended(how)
