@@ -13,7 +13,7 @@ from twisted.internet.testing import StringTransport
 from iridium.cluster.types import Delivery, Member, MeshView
 from iridium.errors import CommandError
 from iridium.events import EventRing
-from iridium.processes import ProcessInfo, Processes
+from iridium.processes import Processes, ProcessInfo
 from iridium.processes.images import Images
 from iridium.processes.reach import Reach
 from iridium.repl.iac import ReplTransport

@@ -1,7 +1,7 @@
 """Runs a program that uses processes for ``iridium run``: a scheduler and a table of processes, and no node.
 
-What processes do is the runtime's business, and what they ask their node for that of :mod:`iridium.processes`; here
-is what gives them turns: the main thread, or several threads of machine code.
+What processes do is the runtime's business, and what they ask their node for is that of
+:mod:`iridium.processes`. Here is what gives them turns: the main thread, or several threads of machine code.
 """
 
 from __future__ import annotations

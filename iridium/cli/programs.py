@@ -34,7 +34,11 @@ def _positive(ctx: click.Context, parameter: click.Parameter, value: float | Non
 @click.option("--timeout", type=float, callback=_positive, metavar="S", help="Stop after S seconds.")
 @click.option("--engine", default="auto", metavar="NAME", help="What runs it: auto, reference, native, compiled.")
 @click.option(
-    "--threads", type=click.IntRange(1, 64), default=1, metavar="N", help="Worker threads, for processes; 1 unless given."
+    "--threads",
+    type=click.IntRange(1, 64),
+    default=1,
+    metavar="N",
+    help="Worker threads, for processes; 1 unless given.",
 )
 @click.pass_context
 def run(

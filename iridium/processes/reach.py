@@ -6,6 +6,7 @@ What is asked of another node is the business of :mod:`iridium.processes.courier
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -17,6 +18,7 @@ from iridium.processes.courier import Courier
 from iridium.processes.kept import Dead, Live, Observer
 from iridium.processes.processes import Process, Processes
 from iridium.processes.types import Exit, NoSuchProcessError
+from iridium.processes.uploads import Uploads
 
 _REGISTERS = struct.Struct(f"={REGISTERS}d{REGISTERS}i")
 
@@ -27,11 +29,15 @@ class Reach:
     Args:
         processes: of this node.
         courier: their traffic with other nodes.
+
+    Attributes:
+        uploads: images that the command line sends.
     """
 
     def __init__(self, processes: Processes, courier: Courier) -> None:
         self._processes = processes
         self._courier = courier
+        self.uploads = Uploads(time.monotonic)
 
     def spawn(
         self,

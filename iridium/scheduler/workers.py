@@ -188,9 +188,7 @@ class Workers:
             self._dropped[address] = task.vm
 
     def when_dropped(self, record: Record, call: Callable[[], None]) -> None:
-        """Call something once no worker comes across a VM any more that was removed or has stopped; at once if that
-        is so.
-        """
+        """Call something once no worker comes across a VM any more that was removed or has stopped."""
         if self._stopped or (record.state == IDLE and not record.in_events):
             self._dropped.pop(ctypes.addressof(record), None)
             call()

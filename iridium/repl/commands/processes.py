@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,8 +19,10 @@ from iridium.errors import CommandError
 from iridium.image import Image, is_image, parse
 from iridium.processes import End, Exit, Message, Process, ProcessInfo
 from iridium.processes.kept import Dead, Live
+from iridium.processes.uploads import MOST_IMAGE
 from iridium.repl.commands.table import Answer, Command, Done, Result, columns, number
 from iridium.repl.files import read_program
+from iridium.repl.visible import shortened
 from iridium.vm.runtime.layout import BYTES_MESSAGE, END_MESSAGE, PID_MESSAGE
 
 if TYPE_CHECKING:
@@ -39,6 +44,8 @@ MOST_FLUSHED = 256
 
 LISTED_DEAD_LETTERS = 20
 """Dead letters that are shown: a screen."""
+
+_HASH = re.compile(r"[0-9a-f]{64}\Z")
 
 _KINDS = {PID_MESSAGE: "pid", BYTES_MESSAGE: "bytes", END_MESSAGE: "end"}
 
@@ -234,8 +241,19 @@ def spawn(session: Session, arguments: list[str]) -> Answer:
     return reading.addCallback(lambda image: start(session, image, path, on, waits=waits))
 
 
-def start(session: Session, image: Image, title: str, on: str, *, waits: bool) -> Deferred[Result]:
-    """Start a process whose output comes to a session."""
+def start(
+    session: Session, image: Image, title: str, on: str, *, waits: bool, quiet: bool = False
+) -> Deferred[Result]:
+    """Start a process whose output comes to a session.
+
+    Args:
+        session: whose.
+        image: what it runs.
+        title: what people call that.
+        on: the node, or "" for this one.
+        waits: whether the answer is how it has ended.
+        quiet: whether a session that waits is not told the pid first.
+    """
     children = session.children
     process: Process | None = None
     early: list[str] = []
@@ -255,7 +273,7 @@ def start(session: Session, image: Image, title: str, on: str, *, waits: bool) -
         nonlocal process
         process = found
         result = Spawned(found.pid, on, title)
-        if waits:
+        if waits and not quiet:
             session.show(result)
         for text in early:
             printed(text)
@@ -283,6 +301,52 @@ def start(session: Session, image: Image, title: str, on: str, *, waits: bool) -
 
     spawning = session.node.reach.spawn(image, on=on, title=title, on_output=printed, parent=session.pid)
     return spawning.addCallback(spawned)
+
+
+class ImagePart(Result):
+    """What a node has of an image."""
+
+    hash: str
+    complete: bool
+
+    def text(self) -> str:
+        """A sentence."""
+        return f"the image {self.hash[:16]}... is {'here' if self.complete else 'not all here yet'}"
+
+
+def _hash(text: str) -> str:
+    if _HASH.match(text) is None:
+        raise CommandError(f"{shortened(text)} is no hash: 64 digits of lower-case hex")
+    return text
+
+
+def take_image(session: Session, arguments: list[str]) -> Answer:
+    """``!spawn_image``: with the hash alone, tells whether the image is here."""
+    digest, reach, images = _hash(arguments[0]), session.node.reach, session.node.courier.images
+    if len(arguments) == 1:
+        return ImagePart(digest, images.program(digest) is not None)
+    if len(arguments) != 4:
+        raise CommandError("type it as: !spawn_image HASH [SIZE OFFSET BASE64]")
+    size = number(arguments[1], "the size", 1, MOST_IMAGE)
+    offset = number(arguments[2], "the offset", 0, MOST_IMAGE)
+    try:
+        piece = base64.b64decode(arguments[3], validate=True)
+    except (binascii.Error, ValueError):
+        raise CommandError("the last argument is no Base64") from None
+    whole = reach.uploads.add(digest, size, offset, piece)
+    if whole is not None:
+        images.receive(digest, whole)
+    return ImagePart(digest, whole is not None)
+
+
+def spawn_sent(session: Session, arguments: list[str]) -> Answer:
+    """``!spawn_sent``: as ``!spawn``, of an image that ``!spawn_image`` has brought."""
+    digest = _hash(arguments[0])
+    title, on, waits = _words(arguments[1])
+    program = session.node.courier.images.program(digest)
+    if program is None:
+        raise CommandError("that image is not here; send it with !spawn_image")
+    return start(session, program.image, title, on, waits=waits, quiet=True)
 
 
 def list_processes(session: Session, arguments: list[str]) -> Answer:
@@ -415,6 +479,27 @@ COMMANDS = (
         "PATH [on NODE] [--wait]",
         least=1,
         most=1,
+        rest=True,
+    ),
+    Command(
+        "!spawn_image",
+        GROUP,
+        "take a piece of an image, or tell whether it is here; `iridium spawn` uses it",
+        take_image,
+        ImagePart,
+        "HASH [SIZE OFFSET BASE64]",
+        least=1,
+        most=4,
+    ),
+    Command(
+        "!spawn_sent",
+        GROUP,
+        "start a process of an image that is here; `iridium spawn` uses it",
+        spawn_sent,
+        Spawned,
+        "HASH TITLE [on NODE] [--wait]",
+        least=2,
+        most=2,
         rest=True,
     ),
     Command(
