@@ -166,6 +166,8 @@ class Graveyard:
         """Keep what is known of a process, before its memory is given back."""
         record = vm.record
         crash = describe(vm) if record.stop == Stop.FAULT else None
+        # A halt goes on behind itself; what faults or waits stays where it is.
+        pc = record.pc - WORD if record.stop == Stop.HALTED else record.pc
         dead = Dead(
             pid=pid,
             name=name,
@@ -173,9 +175,9 @@ class Graveyard:
             reason=reason,
             text=text,
             fault="" if crash is None else str(crash),
-            instruction=instruction_at(vm, record.pc if crash else record.pc - WORD),
-            pc=record.pc,
-            line=None if crash is None else crash.line,
+            instruction=instruction_at(vm, pc),
+            pc=pc,
+            line=vm.program.image.line_of(pc),
             instructions=record.instructions,
             registers=list(record.registers),
             stack=top_of_stack(vm),
