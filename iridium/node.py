@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from iridium.cluster.table import MOST_RECORDS
 from iridium.cluster.types import Member
 from iridium.errors import CommandError, DataDirectoryError, IridiumError, OptionError
 from iridium.events import EventRing
-from iridium.processes import Processes
+from iridium.image import Image
+from iridium.processes import Mailbox, Process, Processes
 from iridium.processes.courier import Courier
+from iridium.processes.reach import Reach
 from iridium.scheduler import Scheduler
 
 JOIN_AGAIN_FIRST = 0.5
@@ -67,12 +70,12 @@ class Node:
         scheduler: gives its VMs their turns.
         processes: those that run here.
         courier: their traffic with other nodes.
+        reach: processes wherever they run.
         mesh: its place in the cluster.
         supervisor: keeps the cluster's applications running here; None where nobody has set one.
         data: its data directory.
         programs_dir: where remote sessions load programs from.
         logical_cores: worker threads that its VMs are told of.
-        supervisor: the applications of its cluster, or None.
 
     Raises:
         DataDirectoryError: its data cannot be used, or another node uses it.
@@ -102,6 +105,7 @@ class Node:
         self.processes = Processes(self.scheduler, self.events)
         self.courier = Courier(self.processes, self.mesh, self.events, reactor.callLater)
         self.supervisor: Any = None  # set by who wires it: supervision stands above the node
+        self.reach = Reach(self.processes, self.courier)
         self._joining: list[Deferred[Any]] = []
         self._writing = DeferredLock()
         self._stopping = False
@@ -150,6 +154,55 @@ class Node:
         told = f", advertised as {address}" if address != bound else ""
         self._log.info("cluster port on {bound}{told}, node {id}", bound=bound, told=told, id=self.me.id)
         return address
+
+    def spawn(
+        self,
+        image: Image,
+        *,
+        on: str = "",
+        name: str = "",
+        registers: Mapping[int, int] | None = None,
+        on_output: Callable[[str], None] | None = None,
+    ) -> Deferred[Process]:
+        """Start a process.
+
+        Args:
+            image: what it runs, as :func:`iridium.assembler.assemble` or :func:`iridium.image.parse` give it.
+            on: the node, by alias or id; this one if nothing is said.
+            name: to register it under on its node, or "".
+            registers: integer registers that are not 0.
+            on_output: called with what it prints, as it does.
+
+        Returns:
+            Fires with the process once it has started, whose ``when_done()`` fires when it has ended. Errbacks
+            with an IridiumError where it cannot be started.
+        """
+        return self.reach.spawn(image, on=on, name=name, registers=registers, on_output=on_output)
+
+    def send(self, to: int, value: int | bytes, *, is_pid: bool = False) -> bool:
+        """Send a process a message from nobody; a :meth:`mailbox` sends in its own name.
+
+        Args:
+            to: its pid on this node, which may stand for a process of another.
+            value: a word (-2**31 to 2**32 - 1), a pid, or bytes.
+            is_pid: whether the number is a pid.
+
+        Returns:
+            Whether it was taken: False for nobody, and where there is no room.
+        """
+        return self.processes.send(to, value, is_pid=is_pid)
+
+    def find(self, what: str) -> Deferred[int]:
+        """The pid, on this node, of ``PID@NODE``, ``NAME`` or ``NAME@NODE``; errbacks where there is none."""
+        return self.reach.find(what)
+
+    def mailbox(self) -> Mailbox:
+        """A pid and a mailbox for Python.
+
+        Raises:
+            TooManyProcessesError: there is no room for one.
+        """
+        return self.processes.mailbox()
 
     def stop(self) -> Deferred[Any]:
         """End everything: programs, links, the data directory's lock.

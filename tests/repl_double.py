@@ -6,12 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from iridium.cluster.types import Delivery, Member, MeshView
+from iridium.errors import CommandError
 from iridium.events import EventRing
+from iridium.processes import Processes, ProcessInfo
+from iridium.processes.images import Images
+from iridium.processes.reach import Reach
 from iridium.repl.iac import ReplTransport
 from iridium.repl.session import Session
 from iridium.repl.telnet import ReplFactory
@@ -160,6 +164,39 @@ class FakeSupervisor:
         return [name] if name else [view.name for view in self.shown]
 
 
+class FakeCourier:
+    """The traffic with other nodes where there are none."""
+
+    name = "alpha"
+
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+        self.images = Images()
+
+    def neighbour(self, target: str) -> None:
+        if target != self.name:
+            raise CommandError(f"{target} is not up; !cluster_members lists who is")
+
+    def list_all(self) -> Deferred[list[ProcessInfo]]:
+        return succeed(self._processes.running(self.name))
+
+    def whereis(self, name: str, node: str) -> Deferred[int]:
+        return self.find(self._processes.names.whereis(name), node)
+
+    def find(self, pid: int, node: str) -> Deferred[int]:
+        try:
+            self.neighbour(node)
+        except CommandError as error:
+            return fail(error)
+        return succeed(pid if self._processes.is_alive(pid) else 0)
+
+    def home_of(self, pid: int) -> None:
+        return None
+
+    def observe(self, pid: int, observer: object) -> None:
+        return None
+
+
 class FakeNode:
     """A node without a network."""
 
@@ -167,6 +204,9 @@ class FakeNode:
         self.reactor = ReactorClock()
         self.scheduler = Scheduler(self.reactor)
         self.events = EventRing(wall_clock=self.reactor.seconds)
+        self.processes = Processes(self.scheduler, self.events)
+        self.courier = FakeCourier(self.processes)
+        self.reach = Reach(self.processes, self.courier)
         self.texts = FakeTexts()
         self.mesh = FakeMesh()
         self.supervisor: FakeSupervisor | None = FakeSupervisor()

@@ -13,7 +13,7 @@ from iridium.cli.status import ExitError
 from iridium.cli.streams import Output
 from iridium.cluster.rules import join_address, split_address
 from iridium.errors import ClientError, OptionError
-from iridium.repl.client import call, connect
+from iridium.repl.client import Ask, call, connect
 
 NODE = "127.0.0.1:2244"
 """The shell of a node that was started without options."""
@@ -48,14 +48,14 @@ def ask(node: str, command: str, timeout: float = 30.0) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def session(node: str) -> Iterator[Callable[[str, float], dict[str, Any]]]:
+def session(node: str) -> Iterator[Ask]:
     """Ask a node's shell several things, each within so many seconds.
 
     Raises:
         ExitError: as from :func:`ask`; where something is asked, too.
     """
     with _failures(), connect(*split_address(node)) as shell:
-        yield lambda command, timeout: _checked(shell(command, timeout))
+        yield lambda command, timeout, on_output=None: _checked(shell(command, timeout, on_output))
 
 
 @contextlib.contextmanager
@@ -86,23 +86,34 @@ def _show_members(answer: dict[str, Any], as_json: bool) -> None:
         ("*" if m["self"] else "", m["id"], m["alias"] or "-", m["address"] or "-", m["state"])
         for m in answer["members"]
     ]
-    header = ("", "id", "alias", "address", "state")
+    show_table(output, ("", "id", "alias", "address", "state"), rows, lambda row: row[-1] != "up")
+
+
+def show_table(
+    output: Output,
+    header: tuple[str, ...],
+    rows: list[tuple[str, ...]],
+    is_dim: Callable[[tuple[str, ...]], bool] = lambda row: False,
+) -> None:
+    """Show a table: with lines on a terminal, else as plain columns."""
     if output.is_terminal:
-        _show_table(header, rows)
+        _show_rich(header, rows, is_dim)
         return
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     for row in (header, *rows):
         output.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
 
 
-def _show_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _show_rich(
+    header: tuple[str, ...], rows: list[tuple[str, ...]], is_dim: Callable[[tuple[str, ...]], bool]
+) -> None:
     from rich.console import Console  # 50 ms that only a person who watches has to wait for
     from rich.table import Table
     from rich.text import Text
 
     table = Table(*header)
     for row in rows:
-        table.add_row(*map(Text, row), style=None if row[-1] == "up" else "dim")
+        table.add_row(*map(Text, row), style="dim" if is_dim(row) else None)
     Console().print(table)
 
 

@@ -33,6 +33,13 @@ def _positive(ctx: click.Context, parameter: click.Parameter, value: float | Non
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Stop after N instructions.")
 @click.option("--timeout", type=float, callback=_positive, metavar="S", help="Stop after S seconds.")
 @click.option("--engine", default="auto", metavar="NAME", help="What runs it: auto, reference, native, compiled.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 64),
+    default=1,
+    metavar="N",
+    help="Worker threads, for processes; 1 unless given.",
+)
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -43,14 +50,24 @@ def run(
     limit: int | None,
     timeout: float | None,
     engine: str,
+    threads: int,
 ) -> None:
     """Run PROGRAM, a source or an image; `-` is standard input.
 
     The exit status is the program's stop code; 65 if it is wrong, 66 if it cannot be opened, 70 if it crashes,
-    75 if a limit stops it.
+    75 if a limit stops it. A program that uses processes ends when its first does, or with 75 when all of them
+    wait for ever.
     """
     ctx.exit(
-        running.run(program, as_json=as_json, registers=registers, limit=limit, timeout=timeout, engine=engine)
+        running.run(
+            program,
+            as_json=as_json,
+            registers=registers,
+            limit=limit,
+            timeout=timeout,
+            engine=engine,
+            threads=threads,
+        )
     )
 
 

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from iridium.cli.status import DATA_ERROR, LIMIT_REACHED, PROGRAM_FAULT, USAGE, ExitError, of_stop_code
+from iridium.cli.status import DATA_ERROR, LIMIT_REACHED, PROGRAM_FAULT, USAGE, ExitError, of_stop_code, say
 from iridium.cli.streams import Output, display_name, read_file
 from iridium.errors import AssemblyError, ImageError, OptionError
 from iridium.image import Image, is_image, parse
+from iridium.isa import PROCESS_OPCODES, WORD
 
 if TYPE_CHECKING:
     from iridium.vm import VM
@@ -130,12 +131,13 @@ def run(
     limit: int | None = None,
     timeout: float | None = None,
     engine: str = "auto",
+    threads: int = 1,
 ) -> int:
     """Do ``iridium run``.
 
     Args:
         program: the file, or ``-``.
-        as_json, registers, limit, timeout, engine: the options of that name.
+        as_json, registers, limit, timeout, engine, threads: the options of that name.
 
     Returns:
         The exit status.
@@ -151,8 +153,11 @@ def run(
     except OptionError as error:
         raise ExitError(f"iridium: {error}", USAGE) from None
     name = display_name(program)
-    vm = VM(Program(load(read_file(program), name, line_table=True)))
+    image = load(read_file(program), name, line_table=True)
     output = Output()
+    if PROCESS_OPCODES.intersection(image.code[::WORD]):
+        return _run_processes(image, name, output, as_json, registers, limit, timeout, engine, threads)
+    vm = VM(Program(image))
     if as_json:
         from iridium.cli.report import Transcript, document
 
@@ -166,9 +171,58 @@ def run(
 
             output.start_line()
             output.write(register_listing(vm, rich=output.is_terminal))
-    status, message = _verdict(vm, name, reason)
+    return _end(output, *_verdict(vm, name, reason))
+
+
+def _end(output: Output, status: int, message: str | None) -> int:
+    """The exit status.
+
+    Raises:
+        ExitError: there is a message.
+    """
     if message is not None:
         if output.is_terminal:
             output.start_line()
         raise ExitError(message, status)
     return status
+
+
+def _run_processes(
+    image: Image,
+    name: str,
+    output: Output,
+    as_json: bool,
+    registers: bool,
+    limit: int | None,
+    timeout: float | None,
+    engine: str,
+    threads: int,
+) -> int:
+    """The same for a program that uses processes: all of them print, the first says how it ends."""
+    from iridium.cli.local import DEADLOCK, Local  # Twisted and more, for those that need it
+    from iridium.cli.report import Transcript, document, register_listing
+    from iridium.vm import Program, Stop
+
+    transcript = Transcript()
+    write = transcript.write if as_json else output.write
+    try:
+        local = Local(Program(image), engine, threads, write, lambda line: say(f"{name}: {line}"), limit)
+    except OptionError as error:
+        raise ExitError(f"iridium: {error}", USAGE) from None
+    try:
+        vm, reason, how = local.run(timeout)
+        killed = how is not None and vm.record.stop not in (Stop.HALTED, Stop.FAULT) and reason is None
+        if as_json:
+            output.write(document(vm, reason, transcript, "killed" if killed else None) + "\n")
+        elif registers:
+            output.start_line()
+            output.write(register_listing(vm, rich=output.is_terminal))
+        if reason == DEADLOCK:
+            count = f"all {local.alive} processes wait" if local.alive > 1 else "the only process waits"
+            return _end(output, LIMIT_REACHED, f"{name}: deadlock: {count} for messages that nobody can send")
+        if killed:
+            assert how is not None
+            return _end(output, PROGRAM_FAULT, f"{name}: the first process was ended by another: {how.text}")
+        return _end(output, *_verdict(vm, name, reason))
+    finally:
+        local.close()

@@ -22,13 +22,14 @@ from iridium.errors import CommandError, IridiumError
 from iridium.events import EventRing
 from iridium.processes import wire
 from iridium.processes.images import Images, WrongImageError
+from iridium.processes.kept import Dead, Live, Observer
 from iridium.processes.processes import Answer, Processes
-from iridium.processes.types import ProcessInfo
+from iridium.processes.types import Exit, ProcessInfo, reason_text
 from iridium.vm.memory import release, reserve
 from iridium.vm.program import Program
 from iridium.vm.record import Record
 from iridium.vm.runtime.calls import calls
-from iridium.vm.runtime.layout import GONE, LARGE_BYTES, NO_PROCESS, OTHERS_PID, PROXY, SLOT_MASK, Peer
+from iridium.vm.runtime.layout import GONE, LARGE_BYTES, NO_PROCESS, NODE_DOWN, OTHERS_PID, PROXY, SLOT_MASK, Peer
 from iridium.vm.runtime.mailbox import BLOCK
 from iridium.vm.runtime.remote import LETTER
 
@@ -67,6 +68,15 @@ _FOR_LISTS = 1 << 41
 ROWS = 256
 """Processes in one line of a list."""
 
+MOST_OBSERVED = 4096
+"""Processes that one node observes of another: each is a closure, and a line for all that it prints."""
+
+MOST_BEHIND = 64
+"""Payloads that wait for room, beyond which a node that observes misses output."""
+
+MOST_SHOWN = 8192
+"""Characters of output in one line."""
+
 LIST_WAIT = 2.0
 """Seconds that a list waits for other nodes."""
 
@@ -102,8 +112,9 @@ class Neighbour:
         self.requests: dict[int, tuple[type[Any], Callable[[Any], None]]] = {}
         self.wanting = 0
         self.wanted: dict[str, list[wire.Spawn]] = {}  # requests that wait for an image, by its hash
-        self.observing: dict[int, Callable[[], None]] = {}  # processes of this node that it observes
-        self.observed: dict[int, Callable[[str], None]] = {}  # processes of its own that this node observes
+        # By the number of the observation: what it observes here, and what is observed there.
+        self.observing: dict[int, Callable[[], None]] = {}
+        self.observed: dict[int, Observer] = {}
 
     def close(self) -> None:
         """Give the memory back; no worker knows it any more."""
@@ -184,6 +195,9 @@ class Courier:
             answer(None)
         for stop in neighbour.observing.values():
             stop()
+        observed, neighbour.observed = neighbour.observed, {}
+        for observer in observed.values():
+            observer.on_end(Exit(NODE_DOWN, reason_text(NODE_DOWN)))
         # Workers may hold its address for the rest of their turn.
         self._retired[neighbour] = self._call_later(1.0, self._retire, neighbour)
         for call in list(self.on_down):
@@ -220,6 +234,11 @@ class Courier:
             if timer is not None and timer.active():
                 timer.cancel()
             self._retire(neighbour)
+
+    @property
+    def name(self) -> str:
+        """What this node is called in lists: its alias, or the beginning of its id."""
+        return self._mesh.me.alias or self._mesh.me.id[:8]
 
     def __contains__(self, id: str) -> bool:
         return id in self._neighbours
@@ -407,7 +426,7 @@ class Courier:
             del neighbour.requests[number]
         answer(message)
 
-    _on_spawned = _on_found = _on_listed = _answered
+    _on_spawned = _on_found = _on_listed = _on_told = _answered
 
     def neighbour(self, target: str) -> Neighbour | None:
         """The node of an alias, an id or a prefix; None for this node itself.
@@ -434,7 +453,7 @@ class Courier:
         parent: int = 0,
         name: str = "",
         title: str = "",
-        on_output: Callable[[str], None] | None = None,
+        observer: Observer | None = None,
     ) -> Deferred[int]:
         """Start a process on another node.
 
@@ -445,7 +464,7 @@ class Courier:
             pc: where it begins; 0 is the first instruction.
             parent: the pid of whoever wants it.
             name, title: as for a process of this node.
-            on_output: called with what it prints.
+            observer: told what it prints and how it ends.
 
         Returns:
             Fires with the pid that it has here; errbacks with NotSpawnedError.
@@ -455,10 +474,9 @@ class Courier:
         def answer(message: wire.Spawned | None) -> None:
             pid = self._intern(neighbour, message.pid) if message is not None and message.pid else 0
             if pid:
-                if on_output is not None and message is not None:
-                    neighbour.observed[message.pid] = on_output
                 done.callback(pid)
             else:
+                neighbour.observed.pop(n or 0, None)
                 why = "the node went away" if message is None else message.why or "there is no room for another"
                 done.errback(NotSpawnedError(f"the process was not started: {why}"))
 
@@ -469,7 +487,9 @@ class Courier:
         if n is not None:
             if parent:
                 calls.introduce(self._table.shared, neighbour.peer, parent)
-            self._say(neighbour, wire.Spawn(n, hash, pc, registers, parent, name, title, on_output is not None))
+            if observer is not None:
+                neighbour.observed[n] = observer
+            self._say(neighbour, wire.Spawn(n, hash, pc, registers, parent, name, title, observer is not None))
         return done
 
     def _intern(self, neighbour: Neighbour, pid: int) -> int:
@@ -490,10 +510,19 @@ class Courier:
             answer(0, False)
             return
         if neighbour is None:
-            found = self._processes.spawn_here(record, program, pc)
-            answer(found, found != 0)
+            here = self._processes.spawn_here(record, program, pc)
+            answer(here, here != 0)
             return
         registers = ctypes.string_at(ctypes.addressof(record), _REGISTERS)
+        # A session sees what its children print, wherever they run; the pid is known before they do.
+        screen = self._processes.screen_of(int(record.pid))
+        found = 0
+        observer = None
+        if screen is not None:
+            observer = Observer(
+                lambda text: screen.printed(found, text),
+                lambda how: screen.ended(found, how) if how.reason else None,
+            )
         spawning = self.spawn(
             neighbour,
             self.images.hash_of(program),
@@ -501,8 +530,15 @@ class Courier:
             pc=pc,
             parent=int(record.pid),
             title=self._processes.title_of(record),
+            observer=observer,
         )
-        spawning.addCallbacks(lambda pid: answer(pid, True), lambda _: answer(0, False))
+
+        def spawned(pid: int) -> None:
+            nonlocal found
+            found = pid
+            answer(pid, True)
+
+        spawning.addCallbacks(spawned, lambda _: answer(0, False))
 
     def _whereis_for(self, name: str, node: str, answer: Answer) -> None:
         """WHEREIS of ``name@node``."""
@@ -516,6 +552,19 @@ class Courier:
             return fail(error)
         if neighbour is None:
             return succeed(self._processes.names.whereis(name))
+        return self._find(neighbour, wire.Whereis(0, name[:1024]))
+
+    def find(self, pid: int, node: str) -> Deferred[int]:
+        """The pid, as this node has it, of a process with a pid of another; 0 if there is none."""
+        try:
+            neighbour = self.neighbour(node)
+        except IridiumError as error:
+            return fail(error)
+        if neighbour is None:
+            return succeed(pid if self._processes.is_alive(pid) else 0)
+        return self._find(neighbour, wire.Whereis(0, pid=pid))
+
+    def _find(self, neighbour: Neighbour, question: wire.Whereis) -> Deferred[int]:
         done: Deferred[int] = Deferred()
 
         def answer(message: wire.Found | None) -> None:
@@ -523,12 +572,12 @@ class Courier:
 
         n = self._ask(neighbour, wire.Found, answer)
         if n is not None:
-            self._say(neighbour, wire.Whereis(n, name[:1024]))
+            self._say(neighbour, wire.Whereis(n, question.name, question.pid))
         return done
 
     def list_all(self) -> Deferred[list[ProcessInfo]]:
         """The processes of all nodes that answer within :data:`LIST_WAIT` seconds."""
-        rows = self._processes.running(self._mesh.me.alias or self._mesh.me.id[:8])
+        rows = self._processes.running(self.name)
         waiting = set(self._neighbours)
         asked: list[tuple[Neighbour, int]] = []
         done: Deferred[list[ProcessInfo]] = Deferred()
@@ -565,21 +614,40 @@ class Courier:
             done.addBoth(lambda result: (timer.active() and timer.cancel(), result)[1])
         return done
 
-    def observe(self, proxy_pid: int, observer: Callable[[str], None]) -> Callable[[], None] | None:
-        """Call somebody with what a process of another node prints; None if it is no such process."""
+    def home_of(self, proxy_pid: int) -> tuple[Neighbour, int] | None:
+        """The node of a process that is not of this one, and its pid there; None if there is no such process."""
         proxy = self._table.find(proxy_pid)
         neighbour = None if proxy is None or proxy.kind != PROXY else self._by_address.get(proxy.program)
-        if proxy is None or neighbour is None:
+        return None if proxy is None or neighbour is None else (neighbour, int(proxy.parent))
+
+    def observe(self, proxy_pid: int, observer: Observer) -> Callable[[], None] | None:
+        """Watch a process of another node, beginning with what is kept of it; None if it is no such process."""
+        home = self.home_of(proxy_pid)
+        if home is None:
             return None
-        pid = int(proxy.parent)
-        neighbour.observed[pid] = observer
-        self._say(neighbour, wire.Observe(pid))
+        neighbour, pid = home
+        self._count += 1
+        n = self._count
+        neighbour.observed[n] = observer
+        self._say(neighbour, wire.Observe(n, pid))
 
         def stop() -> None:
-            if neighbour.observed.pop(pid, None) is not None and neighbour.peer.up:
-                self._say(neighbour, wire.Observe(pid, False))
+            if neighbour.observed.pop(n, None) is not None and neighbour.peer.up:
+                self._say(neighbour, wire.Observe(n, pid, False))
 
         return stop
+
+    def why(self, neighbour: Neighbour, pid: int) -> Deferred[Live | Dead | None]:
+        """What a process of another node is doing, or how it has ended; None where that is not known."""
+        done: Deferred[Live | Dead | None] = Deferred()
+        n = self._ask(
+            neighbour,
+            wire.Told,
+            lambda message: done.callback(None if message is None else message.live or message.dead),
+        )
+        if n is not None:
+            self._say(neighbour, wire.Why(n, pid))
+        return done
 
     # What others ask.
 
@@ -610,7 +678,7 @@ class Courier:
             if pid:
                 calls.introduce(self._table.shared, neighbour.peer, pid)
                 if message.output:
-                    self._on_observe(neighbour, wire.Observe(pid))
+                    self._on_observe(neighbour, wire.Observe(message.n, pid))
                 self._processes.let_run(pid)
             self._say(neighbour, wire.Spawned(message.n, pid, "" if pid else "that node has no room for another"))
 
@@ -638,7 +706,9 @@ class Courier:
             self._start(neighbour, message, program)
 
     def _on_whereis(self, neighbour: Neighbour, message: wire.Whereis) -> None:
-        pid = self._processes.names.whereis(message.name)
+        pid = message.pid if message.pid and self._processes.is_alive(message.pid) else 0
+        if not message.pid:
+            pid = self._processes.names.whereis(message.name)
         if pid:
             calls.introduce(self._table.shared, neighbour.peer, pid)
         self._say(neighbour, wire.Found(message.n, pid))
@@ -673,31 +743,48 @@ class Courier:
             self._send(neighbour, wire.CONTROL, wire.encode(answer), _FOR_LISTS)
 
     def _on_observe(self, neighbour: Neighbour, message: wire.Observe) -> None:
-        stop = neighbour.observing.pop(message.pid, None)
+        n, pid = message.n, message.pid
+        stop = neighbour.observing.pop(n, None)
         if stop is not None:
             stop()
-        if message.on and self._processes.is_alive(message.pid):
-            pid = message.pid
-            if len(neighbour.observing) >= MOST_REQUESTS:
-                self._forget_ended(neighbour.observing)
-            neighbour.observing[pid] = self._processes.outputs.observe(
-                pid, lambda text: self._show(neighbour, pid, text)
-            )
+        if not message.on:
+            return
+        if len(neighbour.observing) >= MOST_OBSERVED:
+            self._say(neighbour, wire.Output(n, ended=True, reason=NO_PROCESS))
+            return
 
-    def _forget_ended(self, observing: dict[int, Callable[[], None]]) -> None:
-        for pid in [pid for pid in observing if not self._processes.is_alive(pid)]:
-            observing.pop(pid)()
+        def ended(how: Exit) -> None:
+            neighbour.observing.pop(n, None)
+            if neighbour.peer.up:
+                self._say(neighbour, wire.Output(n, "", True, how.reason, how.fault[:MOST_SHOWN]))
 
-    def _show(self, neighbour: Neighbour, pid: int, text: str) -> None:
+        self._show(neighbour, n, self._processes.outputs.of(pid))
+        watching = self._processes.observe(pid, lambda text: self._show(neighbour, n, text), ended)
+        if watching is None:
+            ended(Exit(NO_PROCESS, reason_text(NO_PROCESS)))
+        else:
+            neighbour.observing[n] = watching
+
+    def _show(self, neighbour: Neighbour, n: int, text: str) -> None:
         # What a node that does not read misses is on this one still.
-        if neighbour.peer.up and len(neighbour.backlog) < 64:
-            for at in range(0, len(text), 8192):
-                self._say(neighbour, wire.Output(pid, text[at : at + 8192]))
+        if neighbour.peer.up and len(neighbour.backlog) < MOST_BEHIND:
+            for at in range(0, len(text), MOST_SHOWN):
+                self._say(neighbour, wire.Output(n, text[at : at + MOST_SHOWN]))
 
     def _on_output(self, neighbour: Neighbour, message: wire.Output) -> None:
-        observer = neighbour.observed.get(message.pid)
-        if observer is not None:
-            observer(message.text)
+        observer = neighbour.observed.get(message.n)
+        if observer is None:
+            return
+        if message.text:
+            observer.on_output(message.text)
+        if message.ended:
+            neighbour.observed.pop(message.n, None)
+            observer.on_end(Exit(message.reason, reason_text(message.reason), message.fault))
+
+    def _on_why(self, neighbour: Neighbour, message: wire.Why) -> None:
+        live = self._processes.live(message.pid)
+        dead = None if live is not None else self._processes.why(message.pid)
+        self._say(neighbour, wire.Told(message.n, live, dead))
 
 
 def _address_of(data: bytes) -> int:

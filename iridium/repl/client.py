@@ -7,7 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from iridium.errors import ClientError
 
@@ -19,6 +19,15 @@ MAX_REPLY = 1024 * 1024
 
 _PROMPT = b">>> "
 _REMEDY = "start a node with `twistd iridium`, or name another with --node HOST:PORT or IRIDIUM_NODE"
+
+
+class Ask(Protocol):
+    """Does a command in a session."""
+
+    def __call__(
+        self, command: str, timeout: float, on_output: Callable[[str], None] | None = None, /
+    ) -> dict[str, Any]:
+        """The answer."""
 
 
 def call(host: str, port: int, command: str, *, connect_timeout: float = 5, timeout: float = 30) -> dict[str, Any]:
@@ -41,16 +50,15 @@ def call(host: str, port: int, command: str, *, connect_timeout: float = 5, time
 
 
 @contextlib.contextmanager
-def connect(
-    host: str, port: int, *, connect_timeout: float = 5
-) -> Iterator[Callable[[str, float], dict[str, Any]]]:
+def connect(host: str, port: int, *, connect_timeout: float = 5) -> Iterator[Ask]:
     """A session with a running node, for several commands.
 
     Args:
         host, port, connect_timeout: as for :func:`call`.
 
     Returns:
-        Does a command, given without ``--json``, within so many seconds, as :func:`call` does.
+        Does a command, given without ``--json``, within so many seconds, as :func:`call` does. Objects that only
+        have output, which come before the answer, go to ``on_output`` as text.
 
     Raises:
         ClientError: as from :func:`call`; from the commands, too.
@@ -60,7 +68,7 @@ def connect(
         with socket.create_connection((host, port), connect_timeout) as connection:
             reader = _Reader(connection, where)
             _expect_greeting(reader, connect_timeout)
-            yield lambda command, timeout: _ask(reader, command, timeout)
+            yield lambda command, timeout, on_output=None: _ask(reader, command, timeout, on_output)
     except ConnectionRefusedError:
         raise ClientError(f"nothing listens at {where}; {_REMEDY}") from None
     except (ConnectionResetError, BrokenPipeError):
@@ -123,17 +131,20 @@ def _expect_greeting(reader: _Reader, connect_timeout: float) -> None:
         raise ClientError(f"{reader.where} is no Iridium shell: it says {shown!r}; {_REMEDY}")
 
 
-def _ask(reader: _Reader, command: str, timeout: float) -> dict[str, Any]:
+def _ask(reader: _Reader, command: str, timeout: float, on_output: Callable[[str], None] | None) -> dict[str, Any]:
     deadline = time.monotonic() + timeout
     reader.connection.settimeout(timeout)
     reader.connection.sendall(f"{command} --json\n".encode())
-    # Texts from other nodes may come in between; the answer alone is an object.
-    while not (line := reader.line(deadline)).startswith(b"{"):
-        pass
-    try:
-        answer = json.loads(line)
-    except ValueError:
-        raise ClientError(f"{reader.where} answers with what is no JSON") from None
-    if not isinstance(answer, dict):
-        raise ClientError(f"{reader.where} answers with what is no JSON object")
-    return answer
+    while True:
+        # Texts from other nodes may come in between; the answer alone is an object, and what is printed before it.
+        while not (line := reader.line(deadline)).startswith(b"{"):
+            pass
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            raise ClientError(f"{reader.where} answers with what is no JSON") from None
+        if not isinstance(answer, dict):
+            raise ClientError(f"{reader.where} answers with what is no JSON object")
+        if on_output is None or answer.keys() != {"output"}:
+            return answer
+        on_output(str(answer["output"]))

@@ -10,6 +10,9 @@ from twisted.internet.defer import Deferred
 
 from iridium.cluster.types import Delivery, Member, MeshView
 from iridium.events import EventRing
+from iridium.processes import Processes
+from iridium.processes.courier import Courier
+from iridium.processes.reach import Reach
 from iridium.scheduler import Scheduler
 from iridium.supervision.application import Package
 from iridium.supervision.types import ApplicationView
@@ -75,6 +78,18 @@ class Node(Protocol):
     @property
     def scheduler(self) -> Scheduler:
         """Gives VMs their turns."""
+
+    @property
+    def processes(self) -> Processes:
+        """Those that run on it."""
+
+    @property
+    def courier(self) -> Courier:
+        """Their traffic with other nodes."""
+
+    @property
+    def reach(self) -> Reach:
+        """Processes wherever they run."""
 
     @property
     def events(self) -> EventRing:

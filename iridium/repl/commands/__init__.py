@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iridium.repl.commands import applications, cluster, general, machine, program, running, stats
+from iridium.repl.commands import applications, cluster, general, machine, processes, program, running, stats
 from iridium.repl.commands.table import Table
 
 TABLE = Table(
@@ -12,6 +12,7 @@ TABLE = Table(
         *running.COMMANDS,
         *stats.COMMANDS,
         *machine.COMMANDS,
+        *processes.COMMANDS,
         *cluster.COMMANDS,
         *applications.COMMANDS,
     ]

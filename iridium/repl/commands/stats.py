@@ -101,7 +101,7 @@ def show_stats(session: Session, arguments: list[str]) -> Answer:
 
 def _machine(session: Session) -> MachineStats:
     vm = session.workspace.vm
-    native = vm.program.native
+    native = vm.program.frozen().native
     compiled = native.compiled if native is not None else None
     tier = "reference" if native is None else "interpreter" if compiled is None else "compiled"
     return MachineStats(
