@@ -509,9 +509,7 @@ class Author:
         self.constant(end, to)
         self.constant(step, stride)
         head = self.mark()
-        rows = [
-            row for row in self.rows if Fault.HEAP_BOUNDS in row.faults and row.opcode < FIRST_OF_PROCESSES
-        ]
+        rows = [row for row in self.rows if Fault.HEAP_BOUNDS in row.faults and row.opcode < FIRST_OF_PROCESSES]
         for _ in range(chance.randint(1, 3)):
             self.emit((row := chance.choice(rows)).name, counter, self.operand(row.operands[1]))
             if chance.random() < 0.3:
