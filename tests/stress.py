@@ -416,7 +416,8 @@ def balance(seed: int, threads: int, count: int, rounds: int) -> list[str]:
         problems.append(f"told {totals}, of {sent} + {received} + {refused}")
     if sent + refused != count * rounds or refused != shared.overruns + shared.dead_letters:
         problems.append(f"{sent} sent, {refused} refused, {shared.overruns} overruns, {shared.dead_letters} dead")
-    # Who has told the collector waits for one more message, which may be there.
+    left += shared.unread  # of those who have ended
+    # Who has told the collector takes one more message, and ends.
     if not sent - received - left - count <= 0 <= sent - received - left:
         problems.append(f"{sent} sent, {received} received, {left} left")
     for record in begun:
