@@ -36,8 +36,8 @@ more:  lt $2 $3
        djmpe @again
        hltr $2
 """
-"""Sends $2, $2 + 1, ... up to $3 to $1, trying again where there is no room; after 1024 it waits for a word back, so
-that the mailbox there has room.
+"""Sends $2, $2 + 1, ... up to $3 to $1, again where there is no room; after 1024 it waits for a word back, so that
+the mailbox there has room.
 """
 
 CHECKING = """.code

@@ -194,6 +194,13 @@ def test_exit_and_kill(local: Local) -> None:
     assert victim.exit.reason == KILLED
 
 
+@pytest.mark.parametrize(("first", "reason"), [("self $1\nkill $1", KILLED), ("link $9", NO_PROCESS)])
+def test_who_ends_itself_does_nothing_more(local: Local, first: str, reason: int) -> None:
+    """Protects KILL and LINK: the instruction that ends its own process is its last, not its turn's last."""
+    exit, output = local.run(f".code\n{first}\nprti $1\nhlt\n", {9: 4321})
+    assert (exit.reason, output) == (reason, "")
+
+
 def test_monitor_of_oneself_is_refused(local: Local) -> None:
     """Protects the books: nobody watches or links itself."""
     source = ".code\nself $1\nmonitor $1\ndjmpe @bad\nlink $1\ndjmpe @bad\nhlt\nbad: load $1 #1\nhltr $1\n"
