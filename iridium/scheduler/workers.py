@@ -280,10 +280,20 @@ class Workers:
 
     def pump(self) -> None:
         """Where there are no threads: go on soon, on the reactor thread."""
-        if self._inline is not None and not self._stopped:
+        if self._stopped:
+            return
+        if self._inline is not None:
             if self._pumping is not None:
                 self._pumping.cancel()
             self._pumping = self._reactor.callLater(0, self._run_inline)
+        elif not self._workers and self._pumping is None:
+            # Nothing runs yet, so nothing wakes the reactor; the host itself may have sent something.
+            self._pumping = self._reactor.callLater(0, self._look_early)
+
+    def _look_early(self) -> None:
+        self._pumping = None
+        if not self._look():
+            self.pump()
 
     def _run_inline(self) -> None:
         from iridium.vm.runtime.scheduling import TIME_OVER
@@ -394,7 +404,7 @@ class Workers:
             self._workers = [self._inline]
             shared.threads = 1
             return
-        shared.host_file = os.eventfd(0, os.EFD_CLOEXEC)
+        shared.host_file = os.eventfd(1, os.EFD_CLOEXEC)  # there may be something to look at already
         shared.workers_file = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
         self._reactor.addReader(self)
         self._workers = [Worker(shared=ctypes.addressof(shared)) for _ in range(self.threads)]
