@@ -16,10 +16,13 @@ from iridium.events import EventRing
 from iridium.processes import Processes, ProcessInfo
 from iridium.processes.images import Images
 from iridium.processes.reach import Reach
+from iridium.processes.uploads import Uploads
 from iridium.repl.iac import ReplTransport
 from iridium.repl.session import Session
 from iridium.repl.telnet import ReplFactory
 from iridium.scheduler import Scheduler
+from iridium.supervision.application import Package
+from iridium.supervision.types import ApplicationView, ReplicaView
 
 ENDLESS = ("l: inc $0", "load $31 @l", "jmp $31")
 """Lines of which the last never ends."""
@@ -156,6 +159,44 @@ class FakeCourier:
         return None
 
 
+class FakeSupervisor:
+    """Applications that run nowhere."""
+
+    def __init__(self) -> None:
+        self.deployed: list[Package] = []
+        self.stopped: list[str] = []
+        self.images: dict[str, bytes] = {}
+        self.uploads = Uploads(lambda: 0.0)
+        self.shown: list[ApplicationView] = []
+
+    def applications(self) -> list[ApplicationView]:
+        return self.shown
+
+    def has_image(self, digest: str) -> bool:
+        return digest in self.images
+
+    def upload(self, digest: str, size: int, offset: int, piece: bytes) -> bool:
+        whole = self.uploads.add(digest, size, offset, piece)
+        if whole is not None:
+            self.images[digest] = whole
+        return whole is not None
+
+    def deploy(self, package: Package) -> ApplicationView:
+        self.deployed.append(package)
+        replicas = [
+            ReplicaView(p.name, r, "starting", "alpha") for p in package.programs for r in p.replicas_on("x")
+        ]
+        self.shown = [ApplicationView(package.name, 5, False, replicas)]
+        return self.shown[0]
+
+    def stop_application(self, name: str) -> ApplicationView:
+        self.stopped.append(name)
+        return ApplicationView(name, 6, True, [])
+
+    def rebalance(self, name: str | None = None) -> list[str]:
+        return [name] if name else [view.name for view in self.shown]
+
+
 class FakeNode:
     """A node without a network."""
 
@@ -168,9 +209,13 @@ class FakeNode:
         self.reach = Reach(self.processes, self.courier)
         self.texts = FakeTexts()
         self.mesh = FakeMesh()
+        self.supervisor: FakeSupervisor | None = FakeSupervisor()
         self.programs_dir = programs_dir
         self.logical_cores = 2
         self.listening: list[tuple[str | None, int | None]] = []
+
+    def leave(self) -> Deferred[None]:
+        return self.mesh.leave()
 
     def start_cluster(self, host: str | None = None, port: int | None = None) -> str:
         self.listening.append((host, port))

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from iridium.assembler import assemble
-from iridium.cli import iridium
+from iridium.cli.group import iridium
 from iridium.vm.engine import missing_llvmlite
 from tests.test_engines import _without_llvmlite as _without_llvmlite
 from tests.test_engines import needs_llvmlite

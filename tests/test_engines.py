@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from iridium.assembler import assemble
-from iridium.cli import iridium
+from iridium.cli.group import iridium
 from iridium.errors import OptionError
 from iridium.options import configure
 from iridium.scheduler import Scheduler

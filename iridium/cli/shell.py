@@ -202,12 +202,14 @@ def _data_root(typed: dict[str, Any]) -> Iterator[None]:
 def _converse(background: Background, config: Any) -> None:
     from iridium.node import Node
     from iridium.repl.session import Session
+    from iridium.supervision.wiring import supervise
 
     interactive = sys.stdin is not None and sys.stdin.isatty()
     prompt = Prompt(Output(), interactive)
 
     def start() -> tuple[Node, Session]:
         node = Node(background.reactor, config)
+        supervise(node)
         if config.join:
             node.start_cluster()
         node.start()

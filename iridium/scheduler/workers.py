@@ -280,10 +280,20 @@ class Workers:
 
     def pump(self) -> None:
         """Where there are no threads: go on soon, on the reactor thread."""
-        if self._inline is not None and not self._stopped:
+        if self._stopped:
+            return
+        if self._inline is not None:
             if self._pumping is not None:
                 self._pumping.cancel()
             self._pumping = self._reactor.callLater(0, self._run_inline)
+        elif not self._workers and self._pumping is None and self.table.shared.first_event:
+            # Nothing runs yet, but mailboxes of the host's may have messages.
+            self._pumping = self._reactor.callLater(0, self._look_early)
+
+    def _look_early(self) -> None:
+        self._pumping = None
+        if not self._look():
+            self.pump()
 
     def _run_inline(self) -> None:
         from iridium.vm.runtime.scheduling import TIME_OVER
@@ -397,6 +407,8 @@ class Workers:
         shared.host_file = os.eventfd(0, os.EFD_CLOEXEC)
         shared.workers_file = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
         self._reactor.addReader(self)
+        if shared.first_event:
+            os.eventfd_write(shared.host_file, 1)  # nobody could say so when it came
         self._workers = [Worker(shared=ctypes.addressof(shared)) for _ in range(self.threads)]
         for number, worker in enumerate(self._workers):
             thread = threading.Thread(target=self._work, args=(worker,), name=f"worker {number}", daemon=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iridium.repl.commands import cluster, general, machine, processes, program, running, stats
+from iridium.repl.commands import applications, cluster, general, machine, processes, program, running, stats
 from iridium.repl.commands.table import Table
 
 TABLE = Table(
@@ -14,6 +14,7 @@ TABLE = Table(
         *machine.COMMANDS,
         *processes.COMMANDS,
         *cluster.COMMANDS,
+        *applications.COMMANDS,
     ]
 )
 """Every command, in the order of ``!help``."""

@@ -160,9 +160,8 @@ def send_away(worker: Worker, proxy: Record, kind: u32, value: u64, sender: u32)
     size: u64 = 0
     if kind == BYTES_MESSAGE:
         size = at(Block, value).size
-        if size > LARGEST_INLINE:
-            needed = LETTER * 2
-        else:
+        needed = LETTER * 2  # a large one has only its address in the ring
+        if size <= LARGEST_INLINE:
             needed = LETTER + (size + LETTER - 1) // LETTER * LETTER
     acquire_peer(peer)
     if (
