@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import msgspec
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
+from iridium.cluster.messages import LARGEST_MAIL, LARGEST_PAYLOAD
 from iridium.errors import CommandError, IridiumError
 from iridium.events import EventRing
 from iridium.processes import wire
@@ -28,7 +29,7 @@ from iridium.vm.memory import release, reserve
 from iridium.vm.program import Program
 from iridium.vm.record import Record
 from iridium.vm.runtime.calls import calls
-from iridium.vm.runtime.layout import ENDED, LARGE_BYTES, NO_PROCESS, NODE_DOWN, OTHERS_PID, PROXY, SLOT_MASK, Peer
+from iridium.vm.runtime.layout import GONE, LARGE_BYTES, NO_PROCESS, NODE_DOWN, OTHERS_PID, PROXY, SLOT_MASK, Peer
 from iridium.vm.runtime.mailbox import BLOCK
 from iridium.vm.runtime.remote import LETTER
 
@@ -43,6 +44,26 @@ BATCH = 32 * 1024
 
 MOST_REQUESTS = 65_536
 """Requests that wait for their answers from one node."""
+
+MOST_WANTED = 4096
+"""Requests that wait for images from one node."""
+
+MOST_BACKLOG = 32 * 1024 * 1024
+"""Bytes that wait for one node behind what the post takes; a node that asks and asks, and reads nothing, is cut
+off there.
+"""
+
+MOST_HELD = 4096
+"""Payloads that wait for a large one of their sender; then everything else waits too."""
+
+_COST = 256
+"""Bytes that each of them counts beside its own."""
+
+_FOR_IMAGES = 1 << 40
+"""The stream of images: no pid, so that nobody's messages wait behind them."""
+
+_FOR_LISTS = 1 << 41
+"""That of lists, likewise."""
 
 ROWS = 256
 """Processes in one line of a list."""
@@ -75,7 +96,9 @@ class Neighbour:
     Attributes:
         id: its id.
         peer: what the runtime knows of it.
-        backlog: payloads that found no room, which go before everything else: kind, data, stream.
+        backlog: small payloads that found no room, which go before everything else: kind, data, stream.
+        held: large payloads that found no room, and what must not overtake them; nobody else waits for these.
+        streams: how many of them each stream has.
         requests: what waits for answers, by number.
     """
 
@@ -83,7 +106,11 @@ class Neighbour:
         self.id = id
         self.peer = Peer(number=number, capacity=RING, buffer=reserve(RING), proxies=reserve(_PROXIES), up=1)
         self.backlog: deque[tuple[int, bytes, int]] = deque()
-        self.requests: dict[int, Callable[[Any], None]] = {}
+        self.backlog_bytes = 0
+        self.held: deque[tuple[int, bytes, int]] = deque()
+        self.streams: Counter[int] = Counter()
+        self.requests: dict[int, tuple[type[Any], Callable[[Any], None]]] = {}
+        self.wanting = 0
         self.wanted: dict[str, list[wire.Spawn]] = {}  # requests that wait for an image, by its hash
         # By the number of the observation: what it observes here, and what is observed there.
         self.observing: dict[int, Callable[[], None]] = {}
@@ -129,7 +156,7 @@ class Courier:
         self._by_address: dict[int, Neighbour] = {}
         # Numbers in use; and memory of nodes that are gone, which proxies may still point to for a moment.
         self._numbers: dict[int, str] = {}
-        self._retired: list[Neighbour] = []
+        self._retired: dict[Neighbour, Any] = {}
         self._count = 0
         self._buffer = ctypes.create_string_buffer(BATCH)
         self.lost = 0
@@ -164,7 +191,7 @@ class Courier:
         self.lost += self._drop(neighbour)
         self._processes.flush()
         requests, neighbour.requests = neighbour.requests, {}
-        for answer in requests.values():
+        for _, answer in requests.values():
             answer(None)
         for stop in neighbour.observing.values():
             stop()
@@ -172,18 +199,22 @@ class Courier:
         for observer in observed.values():
             observer.on_end(Exit(NODE_DOWN, reason_text(NODE_DOWN)))
         # Workers may hold its address for the rest of their turn.
-        self._call_later(1.0, self._retire, neighbour)
+        self._retired[neighbour] = self._call_later(1.0, self._retire, neighbour)
         for call in list(self.on_down):
             call(id)
 
     def _retire(self, neighbour: Neighbour) -> None:
+        self._flush()  # it may be in the list of those that have something to send
+        del self._retired[neighbour]
         self._by_address.pop(ctypes.addressof(neighbour.peer), None)
         neighbour.close()
 
     def _drop(self, neighbour: Neighbour) -> int:
         """Empty the ring of a node that is gone; how many letters were in it."""
-        count = 0
+        count = len(neighbour.backlog) + len(neighbour.held)
         neighbour.backlog.clear()
+        neighbour.held.clear()
+        neighbour.streams.clear()
         while size := calls.take_letters(neighbour.peer, ctypes.addressof(self._buffer), BATCH):
             for _, _, kind, _, extra in _letters(self._buffer.raw[:size]):
                 count += 1
@@ -195,6 +226,14 @@ class Courier:
         """The node ends."""
         for id in list(self._neighbours):
             self._lost(id, "stopped")
+        self._processes.set_on_peers(lambda: None)
+
+    def close(self) -> None:
+        """Give the memory back, once no worker runs any more."""
+        for neighbour, timer in list(self._retired.items()):
+            if timer is not None and timer.active():
+                timer.cancel()
+            self._retire(neighbour)
 
     @property
     def name(self) -> str:
@@ -225,20 +264,33 @@ class Courier:
     def _drain(self, neighbour: Neighbour) -> None:
         """Send letters of one node, as far as there is room."""
         post, id, peer = self._mesh.post, neighbour.id, neighbour.peer
-        backlog = neighbour.backlog
+        if peer.broken or neighbour.backlog_bytes > MOST_BACKLOG:
+            self._events.add("session-broken", self._mesh.machine.table.name_of(id), "too much to tell at once")
+            post.end(id, "broken")
+            return
+        backlog, held = neighbour.backlog, neighbour.held
         while backlog:
             kind, data, stream = backlog[0]
             if not post.send(id, kind, data, stream):
                 return
-            self._has_left(neighbour, kind)
+            neighbour.backlog_bytes -= len(data) + _COST
             backlog.popleft()
+        while held:
+            kind, data, stream = held[0]
+            if not post.send(id, kind, data, stream):
+                break
+            self._has_left(neighbour, kind)
+            held.popleft()
+            neighbour.streams[stream] -= 1
+            if not neighbour.streams[stream]:
+                del neighbour.streams[stream]
         place = ctypes.addressof(self._buffer)
-        while not backlog and post.room(id) >= 2 * BATCH:
+        while not backlog and len(held) < MOST_HELD and post.room(id) >= 2 * BATCH:
             size = calls.take_letters(peer, place, BATCH)
             if not size:
                 break
             data = ctypes.string_at(place, size)
-            if peer.slow or post.is_bulky(id):
+            if peer.special or held or post.is_bulky(id):
                 self._send_one_by_one(neighbour, data)
             else:
                 self._send(neighbour, wire.LETTERS, data)
@@ -246,24 +298,37 @@ class Courier:
             if not backlog and peer.head != peer.tail:
                 # No room: another try, so that the post calls when there is.
                 post.want_room(id)
-        if peer.broken:
-            self._events.add("session-broken", self._mesh.machine.table.name_of(id), "too much to tell at once")
-            self._mesh.post.end(id, "broken")
 
     def _send(self, neighbour: Neighbour, kind: int, data: bytes, stream: int = 0) -> None:
         """Send a payload, or keep it until there is room."""
-        if neighbour.backlog or not self._mesh.post.send(neighbour.id, kind, data, stream):
-            neighbour.backlog.append((kind, data, stream))
-        else:
-            self._has_left(neighbour, kind)
+        bulk = len(data) > LARGEST_MAIL
+        waits = stream in neighbour.streams or (bulk and bool(neighbour.held or neighbour.backlog))
+        if not waits and (bulk or not neighbour.backlog):
+            waits = not self._mesh.post.send(neighbour.id, kind, data, stream)
+            if not waits:
+                self._has_left(neighbour, kind)
+                return
+        if bulk or stream in neighbour.streams:
+            neighbour.held.append((kind, data, stream))
+            neighbour.streams[stream] += 1
+            return
+        self._has_left(neighbour, kind)
+        neighbour.backlog.append((kind, data, stream))
+        neighbour.backlog_bytes += len(data) + _COST
+        if neighbour.backlog_bytes > MOST_BACKLOG:
+            self._call_later(0, self._drain_if_up, neighbour)  # which ends the session
+
+    def _drain_if_up(self, neighbour: Neighbour) -> None:
+        if neighbour.peer.up:
+            self._drain(neighbour)
 
     def _has_left(self, neighbour: Neighbour, kind: int) -> None:
         if kind == wire.LARGE:
-            neighbour.peer.large -= 1
+            calls.large_has_left(neighbour.peer)
 
     def _send_one_by_one(self, neighbour: Neighbour, data: bytes) -> None:
         """Send letters some of which are large, or about third nodes, or must wait behind a large one."""
-        post, peer = self._mesh.post, neighbour.peer
+        post = self._mesh.post
         plain = bytearray()
 
         def flush() -> None:
@@ -272,20 +337,17 @@ class Courier:
                 plain.clear()
 
         for to, sender, kind, value, extra in _letters(data):
-            stream = to << 32 | sender
+            # All of one sender in one stream: what it sent comes before the news of its end.
+            stream = sender or to << 32
             if kind == LARGE_BYTES:
                 flush()
-                peer.slow -= 1
                 block = _POINTER.unpack(extra)[0]
                 letter = _LETTER.pack(to, sender, 2, value) + ctypes.string_at(block + BLOCK, value)
                 calls.free_block(block)
                 self._send(neighbour, wire.LARGE, letter, stream)
                 continue
-            waits = to != 0 and (
-                post.holds(neighbour.id, stream) or any(s == stream for *_, s in neighbour.backlog)
-            )
+            waits = stream in neighbour.streams or post.holds(neighbour.id, stream)
             if kind == OTHERS_PID:
-                peer.slow -= 1
                 flush()
                 self._introduce(neighbour, to, sender, value, stream if waits else 0)
             elif waits:
@@ -336,28 +398,35 @@ class Courier:
     def _known(self, neighbour: Neighbour, pid: int) -> None:
         """A process of this node is known there from now on; if it has ended, that is told."""
         record = self._table.find(pid)
-        if record is None or record.kind in (ENDED, PROXY):
-            calls.put_notice(self._table.shared, neighbour.peer, 0, pid, 19, NO_PROCESS)
-            self._flush()
+        if record is not None and record.kind != PROXY:
+            calls.introduce(self._table.shared, neighbour.peer, pid)
         else:
-            calls.note_known(self._table.shared, neighbour.peer, pid)
+            calls.put_notice(self._table.shared, neighbour.peer, 0, pid, GONE, NO_PROCESS)
+        self._flush()
 
     # Requests.
 
-    def _ask(self, neighbour: Neighbour, answer: Callable[[Any], None]) -> int | None:
-        if len(neighbour.requests) >= MOST_REQUESTS:
+    def _ask(self, neighbour: Neighbour, kind: type[Any], answer: Callable[[Any], None]) -> int | None:
+        if len(neighbour.requests) >= MOST_REQUESTS or neighbour.backlog_bytes > MOST_BACKLOG // 2:
             answer(None)
             return None
         self._count += 1
-        neighbour.requests[self._count] = answer
+        neighbour.requests[self._count] = kind, answer
         return self._count
 
     def _answered(self, neighbour: Neighbour, message: Any) -> None:
-        answer = neighbour.requests.pop(message.n, None)
-        if answer is not None:
-            answer(message)
+        if message.n not in neighbour.requests:
+            return  # nobody waits any more
+        number: int = message.n
+        kind, answer = neighbour.requests[number]
+        if kind is not type(message):
+            self._complain(neighbour, "an answer to another question")
+            return
+        if not getattr(message, "more", False):
+            del neighbour.requests[number]
+        answer(message)
 
-    _on_spawned = _on_found = _on_told = _answered
+    _on_spawned = _on_found = _on_listed = _on_told = _answered
 
     def neighbour(self, target: str) -> Neighbour | None:
         """The node of an alias, an id or a prefix; None for this node itself.
@@ -401,20 +470,25 @@ class Courier:
             Fires with the pid that it has here; errbacks with NotSpawnedError.
         """
         done: Deferred[int] = Deferred()
+        number = 0
 
         def answer(message: wire.Spawned | None) -> None:
             pid = self._intern(neighbour, message.pid) if message is not None and message.pid else 0
             if pid:
                 done.callback(pid)
             else:
-                neighbour.observed.pop(n or 0, None)
+                neighbour.observed.pop(number, None)
                 why = "the node went away" if message is None else message.why or "there is no room for another"
                 done.errback(NotSpawnedError(f"the process was not started: {why}"))
 
-        n = self._ask(neighbour, answer)
+        size = len(self.images.data(hash) or b"")
+        if size > LARGEST_PAYLOAD - 32:
+            return fail(NotSpawnedError("the process was not started: its image is too large to send"))
+        n = self._ask(neighbour, wire.Spawned, answer)
         if n is not None:
+            number = n
             if parent:
-                calls.note_known(self._table.shared, neighbour.peer, parent)
+                calls.introduce(self._table.shared, neighbour.peer, parent)
             if observer is not None:
                 neighbour.observed[n] = observer
             self._say(neighbour, wire.Spawn(n, hash, pc, registers, parent, name, title, observer is not None))
@@ -498,7 +572,7 @@ class Courier:
         def answer(message: wire.Found | None) -> None:
             done.callback(self._intern(neighbour, message.pid) if message is not None and message.pid else 0)
 
-        n = self._ask(neighbour, answer)
+        n = self._ask(neighbour, wire.Found, answer)
         if n is not None:
             self._say(neighbour, wire.Whereis(n, question.name, question.pid))
         return done
@@ -507,9 +581,12 @@ class Courier:
         """The processes of all nodes that answer within :data:`LIST_WAIT` seconds."""
         rows = self._processes.running(self.name)
         waiting = set(self._neighbours)
+        asked: list[tuple[Neighbour, int]] = []
         done: Deferred[list[ProcessInfo]] = Deferred()
 
         def finish() -> None:
+            for neighbour, n in asked:
+                neighbour.requests.pop(n, None)
             if not done.called:
                 done.callback(rows)
 
@@ -528,8 +605,9 @@ class Courier:
                 if not waiting:
                     finish()
 
-            n = self._ask(neighbour, answer)
+            n = self._ask(neighbour, wire.Listed, answer)
             if n is not None:
+                asked.append((neighbour, n))
                 self._say(neighbour, wire.List(n))
         if not waiting:
             finish()
@@ -565,7 +643,9 @@ class Courier:
         """What a process of another node is doing, or how it has ended; None where that is not known."""
         done: Deferred[Live | Dead | None] = Deferred()
         n = self._ask(
-            neighbour, lambda message: done.callback(None if message is None else message.live or message.dead)
+            neighbour,
+            wire.Told,
+            lambda message: done.callback(None if message is None else message.live or message.dead),
         )
         if n is not None:
             self._say(neighbour, wire.Why(n, pid))
@@ -578,11 +658,14 @@ class Courier:
         if program is not None:
             self._start(neighbour, message, program)
             return
+        if neighbour.wanting >= MOST_WANTED:
+            self._say(neighbour, wire.Spawned(message.n, 0, "too many requests wait for their images"))
+            return
         waiting = neighbour.wanted.setdefault(message.image, [])
         if not waiting:
             self._say(neighbour, wire.Need(message.image))
-        if len(waiting) < MOST_REQUESTS:
-            waiting.append(message)
+        waiting.append(message)
+        neighbour.wanting += 1
 
     def _start(self, neighbour: Neighbour, message: wire.Spawn, program: Program) -> None:
         def started() -> None:
@@ -595,7 +678,7 @@ class Courier:
                 program, pc, message.registers, parent, message.name, message.title
             )
             if pid:
-                calls.note_known(self._table.shared, neighbour.peer, pid)
+                calls.introduce(self._table.shared, neighbour.peer, pid)
                 if message.output:
                     self._on_observe(neighbour, wire.Observe(message.n, pid))
                 self._processes.let_run(pid)
@@ -605,11 +688,15 @@ class Courier:
 
     def _on_need(self, neighbour: Neighbour, message: wire.Need) -> None:
         data = self.images.data(message.image)
-        self._send(neighbour, wire.IMAGE, bytes.fromhex(message.image) + (data or b""), 1)
+        self._send(neighbour, wire.IMAGE, bytes.fromhex(message.image) + (data or b""), _FOR_IMAGES)
 
     def _on_image(self, neighbour: Neighbour, data: bytes) -> None:
         hash = data[:32].hex()
         waiting = neighbour.wanted.pop(hash, [])
+        neighbour.wanting -= len(waiting)
+        if not waiting:
+            self._complain(neighbour, f"the image {hash[:12]}... that nobody asked for")
+            return
         try:
             program = self.images.receive(hash, data[32:])
         except WrongImageError as error:
@@ -625,7 +712,7 @@ class Courier:
         if not message.pid:
             pid = self._processes.names.whereis(message.name)
         if pid:
-            calls.note_known(self._table.shared, neighbour.peer, pid)
+            calls.introduce(self._table.shared, neighbour.peer, pid)
         self._say(neighbour, wire.Found(message.n, pid))
 
     def _on_introduce(self, neighbour: Neighbour, message: wire.Introduce) -> None:
@@ -637,8 +724,9 @@ class Courier:
             pid = self._intern(third, message.pid)
             self._say(third, wire.Watch(message.pid))
         sender = self._intern(neighbour, message.sender)
-        if self._processes.is_alive(message.to):
-            self._processes.send(message.to, pid, is_pid=True, sender=sender)
+        # To nobody is a dead letter; a process of a third node is not this peer's to write to.
+        to = message.to if self._processes.is_alive(message.to) else 0
+        self._processes.send(to, pid, is_pid=True, sender=sender)
 
     def _on_watch(self, neighbour: Neighbour, message: wire.Watch) -> None:
         self._known(neighbour, message.pid)
@@ -653,14 +741,8 @@ class Courier:
             for p in self._processes.running()
         ]
         for at in range(0, max(1, len(rows)), ROWS):
-            self._say(neighbour, wire.Listed(message.n, rows[at : at + ROWS], at + ROWS < len(rows)))
-
-    def _on_listed(self, neighbour: Neighbour, message: wire.Listed) -> None:
-        answer = neighbour.requests.get(message.n)
-        if answer is not None:
-            if not message.more:
-                del neighbour.requests[message.n]
-            answer(message)
+            answer = wire.Listed(message.n, rows[at : at + ROWS], at + ROWS < len(rows))
+            self._send(neighbour, wire.CONTROL, wire.encode(answer), _FOR_LISTS)
 
     def _on_observe(self, neighbour: Neighbour, message: wire.Observe) -> None:
         n, pid = message.n, message.pid

@@ -42,7 +42,6 @@ from iridium.vm.runtime.layout import (
     PROCESS,
     PROXY,
     SESSION,
-    STOP,
     WORD_MESSAGE,
 )
 from iridium.vm.runtime.mailbox import BLOCK, LONGEST_MESSAGE
@@ -458,9 +457,11 @@ class Processes:
             if box is not None:
                 box.arrived()
             return
-        if record.kind == ENDED and ended:
-            self._drain(record)
-            self._buried(record)
+        if record.kind == ENDED:
+            # An event from before its end may come while a worker still ends it; that is over when it is idle.
+            if record.state == IDLE:
+                self._drain(record)
+                self._buried(record)
             return
         # One that ends at this moment, in another thread, is told of once more if it has left anything.
         if record.kind == PROCESS and self._care(record.pid):
@@ -529,10 +530,13 @@ class Processes:
         word = None if program is None else program.word_at(record.pc)
         answered = False
 
+        turns = int(record.turns)
+
         def answer(value: int, good: bool) -> None:
             nonlocal answered
-            waits = record.pid == pid and record.turns == turns and record.stop_requested != STOP
-            if not answered and waits and record.kind in (PROCESS, SESSION):
+            # It may have been killed meanwhile, and its slot may be another's; a session may have stopped it.
+            waits = record.pid == pid and record.kind in (PROCESS, SESSION) and record.turns == turns
+            if not answered and waits and not record.stop_requested:
                 answered = True
                 record.answer = value
                 record.answered = 2 if good else 1

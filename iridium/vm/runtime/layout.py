@@ -111,6 +111,7 @@ class Shared(ctypes.Structure):
     peers: int
     peer_count: int
     dead_ring: int
+    unread: int
 
     _fields_ = [
         ("lock", ctypes.c_uint32),  # of the queue
@@ -157,6 +158,7 @@ class Shared(ctypes.Structure):
         ("peers", ctypes.c_uint64),  # the addresses of the other nodes' Peers, by their number
         ("peer_count", ctypes.c_uint64),
         ("dead_ring", ctypes.c_uint64),  # the last dead letters
+        ("unread", ctypes.c_uint64),  # messages that were in mailboxes whose processes ended
     ]
 
 
@@ -226,7 +228,7 @@ class Peer(ctypes.Structure):
     slow: int
     broken: int
     large: int
-    padding: int
+    special: int
     refused: int
     dropped: int
 
@@ -246,7 +248,7 @@ class Peer(ctypes.Structure):
         ("slow", ctypes.c_uint32),  # records in the ring that the host must look at one by one
         ("broken", ctypes.c_uint32),  # 1: something that must not be lost did not fit; the session has to end
         ("large", ctypes.c_uint32),  # messages in blocks of their own that have not left yet
-        ("padding", ctypes.c_uint32),
+        ("special", ctypes.c_uint32),  # of the records that were taken out last, those that count as slow
         ("refused", ctypes.c_uint64),  # messages that did not fit
         ("dropped", ctypes.c_uint64),  # messages that were in the ring when the session ended
     ]
@@ -297,6 +299,8 @@ QUEUED = 1
 RUNNING = 2
 ASLEEP = 3
 """In no queue: it waits for a message or for a point in time."""
+NEW = 4
+"""In no queue: whoever makes it has not started it yet, and nobody else may touch its registers."""
 
 # ``Record.stop_requested``.
 STOP = 1
@@ -340,6 +344,8 @@ EXIT = 20
 """A process that the receiver is linked to has ended abnormally; the value is its exit reason."""
 KILL_PROCESS = 21
 """The receiver is to end."""
+LINK_TO = 22
+"""The sender has linked itself to the receiver."""
 
 # ``Watch.kind``, in the list of one process.
 WATCHED_BY = 0

@@ -1,0 +1,257 @@
+"""Messages and processes between two nodes on this host, from program to program.
+
+    python benchmarks/remote.py [--rounds 3] [--only latency ...] [--json] [--no-erlang]
+
+Two real nodes in a process each, with one worker thread each; beside them two nodes of Erlang/OTP, by turns, where it
+is installed. Rates and times are on the wall: what else runs on the machine counts, for both alike.
+
+A single ping-pong is timed where its answers arrive, one after the other, at the node that asks: from one to the next
+is a whole round trip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from beside import PATIENCE, Figure, erlang_modules, load, numbers, show
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import deferLater
+from twisted.logger import LogLevel, globalLogPublisher
+
+from iridium.node import Node, NodeConfig
+from iridium.processes import wire
+
+reactor: Any = _reactor
+
+WAYS, TRIPS, LATENCIES, BEHIND, SPAWNS = 3 << 20, 4_000, 10_000, 300, 4_000
+"""Words, round trips of each of 64, round trips of a single one, the same beside bulk, spawns."""
+
+ERLANG_WAYS = 500_000
+
+WINDOW = 1024
+"""Words that the receiver confirms at once."""
+
+BULK = 1024 * 1024
+"""Bytes of the messages that a ping-pong runs beside."""
+
+OTHER = -2
+"""The other node, as SPAWNON numbers it; this one is -1."""
+
+RANGES, NUMBERS = 64, 40_000
+"""Primes are counted in so many ranges of so many numbers."""
+
+PRIMES = "187134"
+"""How many there are."""
+
+
+def figures() -> dict[str, Figure]:
+    """What is measured, with its goals."""
+    return {
+        "one_way": Figure("one-way words", "/s", 3e6, times=5.0),
+        "ping_pong_64": Figure("64 ping-pongs, round trips", "/s", 0.3e6),
+        "latency": Figure("a single ping-pong, p50", "us", most=True, times=1.6),
+        "latency_99": Figure("a single ping-pong, p99", "us", most=True),
+        "behind": Figure("the same beside 1 MiB messages, p50", "us", 1000.0, most=True),
+        "behind_99": Figure("the same beside 1 MiB messages, p99", "us", most=True),
+        "spawn": Figure("spawn there, one after the other", "/s", 6e3),
+        "spawn_64": Figure("spawn there, 64 at once", "/s", 50e3),
+        "primes": Figure("parallel prime count, 2 nodes of 1", "times", 1.9),
+    }
+
+
+def node(directory: Path, name: str) -> Node:
+    """A node that listens on a free port."""
+    made = Node(reactor, NodeConfig(node_alias=name, server_bind_port=0, data_root_dir=directory, threads=1))
+    made.start_cluster()
+    made.start()
+    return made
+
+
+def serve(directory: Path) -> None:
+    """Be the other node until whoever started it goes away."""
+    other = node(directory, "b")
+    print(other.me.address, flush=True)
+    reactor.callInThread(lambda: (sys.stdin.read(), reactor.callFromThread(reactor.stop)))
+    reactor.addSystemEventTrigger("before", "shutdown", other.stop)
+    reactor.run()
+
+
+class Bench:
+    """The measurements.
+
+    Args:
+        here: the node that programs are started on.
+        other: starts another node, and gives its address and what ends it.
+    """
+
+    def __init__(self, here: Node, other: Callable[[], tuple[str, Callable[[], None]]]) -> None:
+        self.here = here
+        self.other = other
+
+    async def run(self, program: str, **registers: int) -> tuple[float, str]:
+        """Run a program to its end; seconds, and what it has printed."""
+        start = time.perf_counter()
+        numbered = {int(name[1:]): value for name, value in registers.items()}
+        process = await self.here.processes.spawn(load(program), registers=numbered, title=program)
+        how = await process.when_done()
+        if how.reason:
+            raise SystemExit(f"{program} ended with {how}")
+        return time.perf_counter() - start, process.output
+
+    async def latencies(self, count: int) -> list[float]:
+        """The median and the 99th percentile of the round trips of one ping-pong, in microseconds."""
+        arrived: list[float] = []
+        post = self.here.mesh.post
+        on_mail = post.on_mail
+
+        def watch(id: str, kind: int, data: bytes) -> None:
+            if kind == wire.LETTERS:
+                arrived.append(time.perf_counter())
+            on_mail(id, kind, data)
+
+        post.on_mail = watch
+        await self.run("ping_pong", r1=count, r24=OTHER, r25=1)
+        post.on_mail = on_mail
+        trips = sorted(1e6 * (late - early) for early, late in zip(arrived[100:], arrived[101:], strict=False))
+        return [trips[len(trips) // 2], trips[len(trips) * 99 // 100]]
+
+    async def round(self, wanted: dict[str, Figure]) -> None:
+        """Take a sample of each figure that is wanted."""
+        if "primes" in wanted:
+            alone, output = await self.run("primes", r1=RANGES, r2=NUMBERS)
+            assert output == PRIMES, output
+        address, end = self.other()
+        host, port = address.rsplit(":", 1)
+        await self.here.mesh.join(host, int(port))
+        while self.here.courier.up() == []:
+            await deferLater(reactor, 0.01)
+        if "primes" in wanted:
+            both, output = await self.run("primes", r1=RANGES, r2=NUMBERS)
+            assert output == PRIMES, output
+            wanted["primes"].ours.append(alone / both)
+        if "one_way" in wanted:
+            seconds, _ = await self.run("one_way", r1=WAYS, r21=WINDOW, r24=OTHER)
+            wanted["one_way"].ours.append(WAYS / seconds)
+        if "ping_pong_64" in wanted:
+            seconds, _ = await self.run("ping_pong", r1=TRIPS, r24=OTHER, r25=64)
+            wanted["ping_pong_64"].ours.append(64 * TRIPS / seconds)
+        if "latency" in wanted:
+            _add(wanted, "latency", await self.latencies(LATENCIES))
+        if "behind" in wanted:
+            bulk = await self.here.processes.spawn(load("bulk"), registers={1: BULK, 24: OTHER})
+            await deferLater(reactor, 0.5)
+            _add(wanted, "behind", await self.latencies(BEHIND))
+            bulk.kill()
+            while self.here.mesh.post.waiting(self.here.courier.up()[0]):
+                await deferLater(reactor, 0.05)
+        if "spawn" in wanted:
+            seconds, _ = await self.run("spawn", r1=SPAWNS, r24=OTHER, r25=1)
+            wanted["spawn"].ours.append(SPAWNS / seconds)
+        if "spawn_64" in wanted:
+            seconds, _ = await self.run("spawn", r1=SPAWNS // 4, r24=OTHER, r25=64)
+            wanted["spawn_64"].ours.append(64 * (SPAWNS // 4) / seconds)
+        end()
+        while self.here.courier.up():
+            await deferLater(reactor, 0.01)
+
+
+def _add(wanted: dict[str, Figure], name: str, taken: list[float], *, erlang: bool = False) -> None:
+    for figure, value in zip((wanted[name], wanted[f"{name}_99"]), taken, strict=True):
+        (figure.erlang if erlang else figure.ours).append(value)
+
+
+def erlang_round(directory: Path, wanted: dict[str, Figure]) -> None:
+    """The same with two nodes of Erlang, each in a process."""
+
+    def start(name: str, *rest: str) -> subprocess.Popen[str]:
+        command = ["erl", "-noinput", "-sname", f"{name}@localhost", "-setcookie", "bench", "-pa", str(directory)]
+        return subprocess.Popen([*command, *rest], stdout=subprocess.PIPE, text=True)
+
+    other = start("iridium_bench_b", "-eval", 'io:format("up~n").')
+    try:
+        assert other.stdout is not None
+        other.stdout.readline()
+        sizes = [str(number) for number in (ERLANG_WAYS, TRIPS, LATENCIES, BEHIND, SPAWNS)]
+        running = start("iridium_bench_a", "-s", "remote_bench", "main", "iridium_bench_b@localhost", *sizes)
+        for name, values in numbers(running.communicate(timeout=PATIENCE)[0]).items():
+            if name in wanted:
+                if len(values) == 2:
+                    _add(wanted, name, values, erlang=True)
+                else:
+                    wanted[name].erlang += values
+    finally:
+        other.kill()
+        other.communicate()
+
+
+async def measure(options: argparse.Namespace) -> None:
+    """Measure and print."""
+    wanted = {
+        name: figure
+        for name, figure in figures().items()
+        if not options.only or name.removesuffix("_99") in options.only
+    }
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as root, erlang_modules("remote_bench") as erlang:
+        made = 0
+
+        def other() -> tuple[str, Callable[[], None]]:
+            nonlocal made
+            made += 1
+            child = subprocess.Popen(
+                [sys.executable, __file__, "--serve", str(Path(root, str(made)))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            assert child.stdout is not None
+            return child.stdout.readline().strip(), child.communicate
+
+        here = node(Path(root, "here"), "a")
+        bench = Bench(here, other)
+        for _ in range(options.rounds):
+            await bench.round(wanted)
+            if erlang is not None and not options.no_erlang:
+                erlang_round(erlang, wanted)
+        await here.stop()
+    show(list(wanted.values()), as_json=options.json)
+
+
+def main() -> None:
+    """Be one of the nodes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", default=[], choices=[n for n in figures() if not n.endswith("_99")])
+    parser.add_argument("--no-erlang", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    globalLogPublisher.addObserver(
+        lambda event: event["log_level"] < LogLevel.error or print(event, file=sys.stderr)
+    )
+    if options.serve:
+        options.serve.mkdir()
+        serve(options.serve)
+        return
+    failed: list[Any] = []
+
+    def begin() -> None:
+        done: Deferred[None] = ensureDeferred(measure(options))
+        done.addErrback(failed.append)
+        done.addBoth(lambda _: reactor.stop())
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    if failed:
+        failed[0].raiseException()
+
+
+if __name__ == "__main__":
+    main()
