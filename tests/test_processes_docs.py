@@ -111,7 +111,7 @@ def test_what_runs_on_a_cluster(cluster: tuple[Started, NodeProcess, NodeProcess
 
 @needs_installation
 def test_listing_and_waiting(cluster: tuple[Started, NodeProcess, NodeProcess], tmp_path: Path) -> None:
-    """Without --wait `iridium spawn` leaves a process to itself, and `ps` lists it; with it, its end is a status."""
+    """Without --wait `iridium spawn` leaves a process to itself, which `ps` lists; with it, its end is told."""
     everything, a, _ = cluster
     program = tmp_path / "wait.iasm"
     program.write_text(".code\nrecv $1 $2 $3\nhlt\n")
