@@ -104,8 +104,8 @@ class Node:
         self.texts = self.mesh.texts
         self.processes = Processes(self.scheduler, self.events)
         self.courier = Courier(self.processes, self.mesh, self.events, reactor.callLater)
-        self.supervisor: Any = None  # set by who wires it: supervision stands above the node
         self.reach = Reach(self.processes, self.courier)
+        self.supervisor: Any = None  # set by who wires it: supervision stands above the node
         self._joining: list[Deferred[Any]] = []
         self._writing = DeferredLock()
         self._stopping = False
@@ -220,7 +220,6 @@ class Node:
         self.courier.stop()
         self.processes.stop()
         self.scheduler.stop()
-        self.courier.close()
         return self.mesh.stop().addBoth(self._closed)
 
     def leave(self) -> Deferred[None]:

@@ -16,13 +16,13 @@ from iridium.events import EventRing
 from iridium.processes import Processes, ProcessInfo
 from iridium.processes.images import Images
 from iridium.processes.reach import Reach
+from iridium.processes.uploads import Uploads
 from iridium.repl.iac import ReplTransport
 from iridium.repl.session import Session
 from iridium.repl.telnet import ReplFactory
 from iridium.scheduler import Scheduler
 from iridium.supervision.application import Package
 from iridium.supervision.types import ApplicationView, ReplicaView
-from iridium.supervision.uploads import Uploads
 
 ENDLESS = ("l: inc $0", "load $31 @l", "jmp $31")
 """Lines of which the last never ends."""
@@ -126,6 +126,39 @@ class FakeMesh:
         self.forgotten.append(target)
 
 
+class FakeCourier:
+    """The traffic with other nodes where there are none."""
+
+    name = "alpha"
+
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+        self.images = Images()
+
+    def neighbour(self, target: str) -> None:
+        if target != self.name:
+            raise CommandError(f"{target} is not up; !cluster_members lists who is")
+
+    def list_all(self) -> Deferred[list[ProcessInfo]]:
+        return succeed(self._processes.running(self.name))
+
+    def whereis(self, name: str, node: str) -> Deferred[int]:
+        return self.find(self._processes.names.whereis(name), node)
+
+    def find(self, pid: int, node: str) -> Deferred[int]:
+        try:
+            self.neighbour(node)
+        except CommandError as error:
+            return fail(error)
+        return succeed(pid if self._processes.is_alive(pid) else 0)
+
+    def home_of(self, pid: int) -> None:
+        return None
+
+    def observe(self, pid: int, observer: object) -> None:
+        return None
+
+
 class FakeSupervisor:
     """Applications that run nowhere."""
 
@@ -162,39 +195,6 @@ class FakeSupervisor:
 
     def rebalance(self, name: str | None = None) -> list[str]:
         return [name] if name else [view.name for view in self.shown]
-
-
-class FakeCourier:
-    """The traffic with other nodes where there are none."""
-
-    name = "alpha"
-
-    def __init__(self, processes: Processes) -> None:
-        self._processes = processes
-        self.images = Images()
-
-    def neighbour(self, target: str) -> None:
-        if target != self.name:
-            raise CommandError(f"{target} is not up; !cluster_members lists who is")
-
-    def list_all(self) -> Deferred[list[ProcessInfo]]:
-        return succeed(self._processes.running(self.name))
-
-    def whereis(self, name: str, node: str) -> Deferred[int]:
-        return self.find(self._processes.names.whereis(name), node)
-
-    def find(self, pid: int, node: str) -> Deferred[int]:
-        try:
-            self.neighbour(node)
-        except CommandError as error:
-            return fail(error)
-        return succeed(pid if self._processes.is_alive(pid) else 0)
-
-    def home_of(self, pid: int) -> None:
-        return None
-
-    def observe(self, pid: int, observer: object) -> None:
-        return None
 
 
 class FakeNode:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-import iridium.cli.applications as commands
 import iridium.cli.cluster as cluster_module
 from iridium.cli.group import iridium
 from iridium.repl import client
@@ -134,7 +133,7 @@ def node(person: Person, monkeypatch: pytest.MonkeyPatch) -> Person:
 
     @contextlib.contextmanager
     def connect(host: str, port: int) -> Any:
-        yield lambda command, timeout: call(host, port, command)
+        yield lambda command, timeout, on_output=None: call(host, port, command)
 
     monkeypatch.setattr(cluster_module, "call", call)
     monkeypatch.setattr(cluster_module, "connect", connect)
@@ -156,7 +155,7 @@ def test_the_command_line(node: Person, programs: Path) -> None:
     path = str(programs / "apps" / "counter.toml")
     assert run("deploy", path).stdout == "counter is deployed: 2 replicas\n"
     [(digest, data)] = supervisor(node).images.items()
-    assert len(data) > commands.PIECE
+    assert len(data) > cluster_module.PIECE
     [package] = supervisor(node).deployed
     assert package.programs[0].image == digest
     before = len(node.session.history)

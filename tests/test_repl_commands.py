@@ -49,6 +49,7 @@ def programs(tmp_path: Path) -> Path:
     """A programs directory with one program in it."""
     (tmp_path / "count.iasm").write_text(PROGRAM)
     (tmp_path / "app.toml").write_text('name = "app"\n[programs.p]\nfile = "count.iasm"\n')
+    (tmp_path / "wait.iasm").write_text(".code\nrecv $1 $2 $3\nhlt\n")
     return tmp_path
 
 
@@ -58,12 +59,37 @@ def person(programs: Path) -> Person:
     return Person(FakeNode(programs))
 
 
+IMAGE = assemble(PROGRAM)
+
+
+def do(person: Person, row: Any, more: str = "") -> str:
+    """Do a command; where it needs a process, there is one, with the pid 2."""
+    person.node.mesh.joining.callback(person.node.mesh.members())
+    person.node.courier.images.add(IMAGE)
+    person.type("!load_file count.iasm")
+    if row.name in ("!kill", "!send", "!observe", "!why"):
+        person.type("!spawn wait.iasm")
+    seen = person.type(f"{row.name} {EXAMPLES.get(row.name, '')} {more}".rstrip())
+    if row.name == "!observe":  # it goes on until the process ends
+        person.node.processes.kill(2)
+        person.node.reactor.settle()
+        seen += person.read()
+    return seen
+
+
 # Arguments with which each command can be done.
 EXAMPLES = {
     "!load_file": "count.iasm",
     "!join_cluster": "127.0.0.1:2255",
     "!tell": "beta hello there",
     "!forget": "beta",
+    "!spawn": "count.iasm",
+    "!kill": "2",
+    "!send": "2 5",
+    "!observe": "2",
+    "!why": "2",
+    "!spawn_image": "ab" * 32,
+    "!spawn_sent": f"{IMAGE.content_hash()} count",
     "!deploy": "app.toml",
     "!stop_app": "app",
     "!deploy_image": "ab" * 32,
@@ -74,9 +100,7 @@ EXAMPLES = {
 @pytest.mark.parametrize("row", TABLE.commands, ids=lambda row: row.name)
 def test_every_command_answers_json_and_has_help(person: Person, row: Any) -> None:
     """Each command's answer is one JSON object a line, of its declared type, and !help tells about it."""
-    person.node.mesh.joining.callback(person.node.mesh.members())
-    person.type("!load_file count.iasm")
-    seen = person.type(f"{row.name} {EXAMPLES.get(row.name, '')} --json")
+    seen = do(person, row, "--json")
     documents = [line.removeprefix(">>> ") for line in seen.splitlines() if "{" in line]
     results = [msgspec.json.decode(text) for text in documents if not text.startswith('{"output"')]
     assert len(results) == 1
@@ -95,9 +119,7 @@ def test_every_command_answers_json_and_has_help(person: Person, row: Any) -> No
 @pytest.mark.parametrize("row", TABLE.commands, ids=lambda row: row.name)
 def test_every_command_answers_people(person: Person, row: Any) -> None:
     """Without --json nobody sees JSON, and every answer ends its line."""
-    person.node.mesh.joining.callback(person.node.mesh.members())
-    person.type("!load_file count.iasm")
-    seen = person.type(f"{row.name} {EXAMPLES.get(row.name, '')}")
+    seen = do(person, row)
     assert "{" not in seen
     assert "error" not in seen
     assert seen.removesuffix(">>> ").endswith("\n")

@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iridium.errors import CommandError
+from iridium.processes.uploads import MOST_UPLOADS, Uploads
+from iridium.processes.uploads import PATIENCE as UPLOAD_PATIENCE
 from iridium.supervision import images
 from iridium.supervision.fetching import AGAIN, ANSWER, Fetcher
 from iridium.supervision.holdings import PATIENCE, Holdings, rank
@@ -34,8 +36,6 @@ from iridium.supervision.placement import place, ranking, weight
 from iridium.supervision.records import MOST_APPLICATIONS, RETENTION, Records, merge
 from iridium.supervision.restart import Intensity, pause, runs_again
 from iridium.supervision.types import MOST_CLAIMS, Claim, ExitReason, Program, Record, make_record
-from iridium.supervision.uploads import MOST_UPLOADS, Uploads
-from iridium.supervision.uploads import PATIENCE as UPLOAD_PATIENCE
 
 IMAGE = "ab" * 32
 NODES = st.lists(st.uuids().map(str), min_size=1, max_size=12, unique=True)

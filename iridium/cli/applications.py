@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Callable
-from typing import Any
 
 import click
 import msgspec
 
-from iridium.cli.cluster import ask, json_option, node_option, session
+from iridium.cli.cluster import ask, json_option, node_option, send_image, session
 from iridium.cli.status import DATA_ERROR, ExitError
 from iridium.cli.streams import Output, read_file
 from iridium.errors import ApplicationError, CommandError
-
-PIECE = 45_000
-"""Bytes of an image in one line: 60 000 characters of Base64, under the longest line of a session."""
 
 TIMEOUT = 30.0
 """Seconds that a node may take for a command."""
@@ -27,15 +21,6 @@ def _read(path: str) -> bytes:
         return read_file(path)
     except ExitError as error:
         raise CommandError(str(error)) from None
-
-
-def _send_image(tell: Callable[[str, float], dict[str, Any]], digest: str, data: bytes) -> None:
-    """Send an image in pieces, unless the node has it."""
-    if tell(f"!deploy_image {digest}", TIMEOUT)["complete"]:
-        return
-    for offset in range(0, len(data), PIECE):
-        piece = base64.b64encode(data[offset : offset + PIECE]).decode()
-        tell(f"!deploy_image {digest} {len(data)} {offset} {piece}", TIMEOUT)
 
 
 @click.command()
@@ -57,7 +42,7 @@ def deploy(path: str, node: str, as_json: bool) -> None:
     manifest = msgspec.json.encode({"name": package.name, "programs": package.programs}).decode()
     with session(node) as tell:
         for digest, data in package.images.items():
-            _send_image(tell, digest, data)
+            send_image(tell, "!deploy_image", digest, data)
         answer = tell(f"!deploy_manifest {manifest}", TIMEOUT)
     if as_json:
         Output().write(json.dumps(answer) + "\n")

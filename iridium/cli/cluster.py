@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from collections.abc import Callable, Iterator
@@ -23,6 +24,12 @@ FAILED = 1
 
 JOIN_TIMEOUT = 60.0
 """Seconds that a join may take: a dial and a handshake have five each, and a large mesh is dialled in rounds."""
+
+PIECE = 45_000
+"""Bytes of an image in one line: 60 000 characters of Base64, under the longest line of a session."""
+
+SEND_TIMEOUT = 30.0
+"""Seconds that a node may take for a piece."""
 
 node_option = click.option(
     "--node",
@@ -75,6 +82,22 @@ def _checked(answer: dict[str, Any]) -> dict[str, Any]:
     remedy = problem.get("remedy")
     text = str(problem.get("message") or problem.get("kind"))
     raise ExitError(f"iridium: {text}" + (f"\n{remedy}" if remedy and remedy not in text else ""), FAILED)
+
+
+def send_image(tell: Ask, command: str, digest: str, data: bytes) -> None:
+    """Send an image in pieces, unless the node has it.
+
+    Args:
+        tell: asks the node.
+        command: of its shell, that takes them.
+        digest: the hash of the image.
+        data: the image.
+    """
+    if tell(f"{command} {digest}", SEND_TIMEOUT)["complete"]:
+        return
+    for offset in range(0, len(data), PIECE):
+        piece = base64.b64encode(data[offset : offset + PIECE]).decode()
+        tell(f"{command} {digest} {len(data)} {offset} {piece}", SEND_TIMEOUT)
 
 
 def _show_members(answer: dict[str, Any], as_json: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from typing import Any
@@ -10,28 +9,15 @@ from typing import Any
 import click
 
 from iridium.cli import running
-from iridium.cli.cluster import ask, json_option, node_option, session, show_table
+from iridium.cli.cluster import ask, json_option, node_option, send_image, session, show_table
 from iridium.cli.status import PROGRAM_FAULT, ExitError, of_stop_code
 from iridium.cli.streams import Output, display_name, read_file
-from iridium.repl.client import Ask
-
-PIECE = 45_000
-"""Bytes of an image in one line: 60 000 characters of Base64, under the longest line of a session."""
 
 TIMEOUT = 30.0
 """Seconds that a node may take for a command."""
 
 FOR_EVER = 1e9
 """Seconds that a process may take that somebody waits for."""
-
-
-def send_image(tell: Ask, digest: str, data: bytes) -> None:
-    """Send an image in pieces, unless the node has it."""
-    if tell(f"!spawn_image {digest}", TIMEOUT)["complete"]:
-        return
-    for offset in range(0, len(data), PIECE):
-        piece = base64.b64encode(data[offset : offset + PIECE]).decode()
-        tell(f"!spawn_image {digest} {len(data)} {offset} {piece}", TIMEOUT)
 
 
 @click.command()
@@ -56,7 +42,7 @@ def spawn(path: str, *, on: str, waits: bool, node: str, as_json: bool) -> None:
     output = Output()
     where = f" on {on}" if on else ""
     with session(node) as tell:
-        send_image(tell, digest, data)
+        send_image(tell, "!spawn_image", digest, data)
         title = "".join(c if c.isprintable() else "?" for c in name)
         command = f"!spawn_sent {digest} {title}{where}"
         if not waits:

@@ -470,13 +470,14 @@ class Courier:
             Fires with the pid that it has here; errbacks with NotSpawnedError.
         """
         done: Deferred[int] = Deferred()
+        number = 0
 
         def answer(message: wire.Spawned | None) -> None:
             pid = self._intern(neighbour, message.pid) if message is not None and message.pid else 0
             if pid:
                 done.callback(pid)
             else:
-                neighbour.observed.pop(n or 0, None)
+                neighbour.observed.pop(number, None)
                 why = "the node went away" if message is None else message.why or "there is no room for another"
                 done.errback(NotSpawnedError(f"the process was not started: {why}"))
 
@@ -485,6 +486,7 @@ class Courier:
             return fail(NotSpawnedError("the process was not started: its image is too large to send"))
         n = self._ask(neighbour, wire.Spawned, answer)
         if n is not None:
+            number = n
             if parent:
                 calls.introduce(self._table.shared, neighbour.peer, parent)
             if observer is not None:

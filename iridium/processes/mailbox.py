@@ -47,7 +47,7 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Mailbox:
-    """A pid and a mailbox for Python; made by :meth:`Processes.mailbox`.
+    """A pid and a mailbox for Python; made by :meth:`Processes.mailbox`. In a ``with`` it is closed at the end.
 
     Attributes:
         pid: what processes send to.
@@ -59,6 +59,12 @@ class Mailbox:
         self.pid = int(record.pid)
         self._waiting: deque[Deferred[Message | End]] = deque()
         self._open = True
+
+    def __enter__(self) -> Mailbox:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def receive(self) -> Deferred[Message | End]:
         """The next message.

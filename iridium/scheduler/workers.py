@@ -286,9 +286,12 @@ class Workers:
             if self._pumping is not None:
                 self._pumping.cancel()
             self._pumping = self._reactor.callLater(0, self._run_inline)
-        elif not self._workers and self._pumping is None:
-            # Nothing runs yet, so nothing wakes the reactor; the host itself may have sent something.
+        elif not self._workers and self._pumping is None and self._something_to_tell():
+            # Nothing runs yet, but mailboxes of the host's may have messages, or have sent some.
             self._pumping = self._reactor.callLater(0, self._look_early)
+
+    def _something_to_tell(self) -> bool:
+        return bool(self.table.shared.first_event or self.table.shared.first_peer)
 
     def _look_early(self) -> None:
         self._pumping = None
@@ -404,9 +407,11 @@ class Workers:
             self._workers = [self._inline]
             shared.threads = 1
             return
-        shared.host_file = os.eventfd(1, os.EFD_CLOEXEC)  # there may be something to look at already
+        shared.host_file = os.eventfd(0, os.EFD_CLOEXEC)
         shared.workers_file = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
         self._reactor.addReader(self)
+        if self._something_to_tell():
+            os.eventfd_write(shared.host_file, 1)  # nobody could say so when it came
         self._workers = [Worker(shared=ctypes.addressof(shared)) for _ in range(self.threads)]
         for number, worker in enumerate(self._workers):
             thread = threading.Thread(target=self._work, args=(worker,), name=f"worker {number}", daemon=True)

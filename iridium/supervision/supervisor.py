@@ -16,6 +16,7 @@ from iridium.cluster.rules import Throttle
 from iridium.errors import CommandError, DataDirectoryError, IridiumError
 from iridium.events import EventRing
 from iridium.image import parse
+from iridium.processes.uploads import Uploads
 from iridium.supervision.application import Package
 from iridium.supervision.fetching import Fetcher
 from iridium.supervision.images import MOST_BYTES, ImageStore
@@ -24,7 +25,6 @@ from iridium.supervision.messages import ImagePiece, Message, MessageError, Want
 from iridium.supervision.processes import Processes
 from iridium.supervision.services import Cluster, Spawner
 from iridium.supervision.types import ApplicationView, ExitReason, Key, Program, Record
-from iridium.supervision.uploads import Uploads
 
 APPLICATIONS_FILE = "applications.json"
 IMAGES = "images"

@@ -1,0 +1,212 @@
+"""`iridium run` of programs that use processes, without a node: in plain Python, and in machine code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from iridium.cli.group import iridium
+from iridium.vm.engine import missing_llvmlite
+from tests.processes import COMMAND, environment
+
+WAYS = [("reference", 1)]
+if missing_llvmlite() is None:
+    WAYS += [("auto", 1), ("native", 2), ("compiled", 1)]
+
+ASKS = """\
+.data
+n: .asciiz 'first'
+m: .asciiz 'nobody'
+x: .asciiz 'first@elsewhere'
+nl: .asciiz '\\n'
+.code
+      self $9
+      load $1 @n
+      register $1
+      djmpn @bad
+      load $1 @m
+      whereis $1 $2
+      djmpe @bad
+      load $1 @x
+      whereis $1 $2
+      djmpe @bad
+      load $1 @child
+      load $2 #-2
+      spawnon $1 $2 $3
+      djmpe @bad
+      load $2 @m
+      spawnon $1 $2 $3
+      djmpe @bad
+      load $2 #-1
+      spawnon $1 $2 $3
+      djmpn @bad
+      monitor $3
+      recv $4 $5 $6
+      prti $4
+      prts @nl
+      recv $4 $5 $6
+      prti $4
+      prts @nl
+      nodes $7
+      prti $7
+      hlt
+bad:  load $1 #99
+      hltr $1
+child: load $1 @n
+      whereis $1 $2
+      load $3 #7
+      send $2 $3
+      load $4 #3
+      hltr $4
+"""
+"""Asks for all that a node answers; there is nobody but this process and its child."""
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    """Runs a source, in each way."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(source: str, *options: str, engine: str = "reference", threads: int = 1) -> Result:
+        Path("p.iasm").write_text(source)
+        arguments = ["run", "p.iasm", "--engine", engine, "--threads", str(threads), *options]
+        return CliRunner().invoke(iridium, arguments)
+
+    return run
+
+
+@pytest.mark.parametrize(("engine", "threads"), WAYS)
+class TestEveryWay:
+    """The same in each engine, with one thread or two."""
+
+    def test_services(self, run, engine: str, threads: int) -> None:
+        """Names, SPAWNON on this node and NODES are answered; other nodes there are none."""
+        done = run(ASKS, engine=engine, threads=threads)
+        assert (done.stdout, done.stderr, done.exit_code) == ("7\n3\n1", "", 0)
+
+    def test_the_first_process_decides(self, run, engine: str, threads: int) -> None:
+        """The run ends when the first process does, with its code, though another runs for ever."""
+        source = ".code\nload $1 @w\nspawn $1 $2\nload $3 #5\nsleep $3\nhltr $3\nw: inc $7\ndjmpn @w\n"
+        done = run(source, engine=engine, threads=threads)
+        assert (done.stdout, done.stderr, done.exit_code) == ("", "", 5)
+
+    def test_all_wait_for_ever(self, run, engine: str, threads: int) -> None:
+        """Processes that all wait for messages end the run with a word about it, and status 75."""
+        done = run(".code\nload $1 @w\nspawn $1 $2\nw: recv $1 $2 $3\nhlt\n", engine=engine, threads=threads)
+        assert done.exit_code == 75
+        assert done.stderr == "p.iasm: deadlock: all 2 processes wait for messages that nobody can send\n"
+
+    def test_who_waits_for_a_time_is_no_deadlock(self, run, engine: str, threads: int) -> None:
+        """A process that will go on by itself is waited for."""
+        source = ".code\nload $1 #150\nrecvt $1\ndjmpe @no\nload $1 #4\nhltr $1\nno: hlt\n"
+        assert run(source, engine=engine, threads=threads).exit_code == 4
+
+    def test_crashes(self, run, engine: str, threads: int) -> None:
+        """A crash of the first process ends the run with 70; that of another is told and ends nothing."""
+        source = """.code
+load $1 @w
+spawn $1 $2
+monitor $2
+recv $3 $4 $5
+prti $3
+load $6 #50
+sleep $6
+w: div $9 $9 $9
+"""
+        done = run(source, engine=engine, threads=threads)
+        assert done.stdout == "-7"
+        other, own = done.stderr.splitlines()
+        assert other == (
+            "p.iasm: process 2: fault: division-by-zero at line 9 (pc 96): DIV divides 0 by $9, which is 0"
+        )
+        assert own.startswith("p.iasm:9: fault: division-by-zero at pc 96")
+        assert done.exit_code == 70
+
+    def test_killed(self, run, engine: str, threads: int) -> None:
+        """The first process can be ended by another."""
+        source = ".code\nself $9\nload $1 @w\nspawn $1 $2\nrecv $3 $4 $5\nw: kill $9\nrecv $3 $4 $5\n"
+        done = run(source, engine=engine, threads=threads)
+        assert (done.exit_code, done.stderr) == (70, "p.iasm: the first process was ended by another: killed\n")
+        assert json.loads(run(source, "--json", engine=engine, threads=threads).stdout)["status"] == "killed"
+
+    def test_all_output(self, run, engine: str, threads: int) -> None:
+        """What all processes print comes, however much it is, and --json has it in its document."""
+        source = """\
+.code
+      load $1 @w
+      load $10 #4
+      load $11 #0
+next: spawn $1 $2
+      monitor $2
+      dec $10
+      neq $10 $11
+      djmpe @next
+      load $10 #4
+wait: recv $3 $4 $5
+      dec $10
+      neq $10 $11
+      djmpe @wait
+      hlt
+w:    load $12 #120
+      cloop #9999
+more: prtc $12
+      loop @more
+      hlt
+"""
+        assert run(source, engine=engine, threads=threads).stdout == "x" * 40_000
+        document = json.loads(run(source, "--json", engine=engine, threads=threads).stdout)
+        assert (document["status"], document["output"]) == ("halted", "x" * 40_000)
+
+
+def test_limits(run) -> None:
+    """--limit counts the first process's instructions; --timeout ends all."""
+    source = ".code\nload $1 @w\nspawn $1 $2\nw: inc $7\nload $8 @w\njmp $8\n"
+    done = run(source, "--limit", "100")
+    assert (done.exit_code, done.stderr) == (75, "p.iasm: stopped by --limit after 100 instructions, at pc 84\n")
+    assert run(source, "--limit", "0").exit_code == 75
+    done = run(source, "--timeout", "0.1")
+    assert done.exit_code == 75
+    assert "stopped by --timeout" in done.stderr
+    assert "$7" in run(source, "--limit", "10", "--registers").stdout
+
+
+@pytest.mark.processes
+def test_a_plain_program_imports_nothing_of_this(tmp_path: Path) -> None:
+    """Who uses no processes does not wait for Twisted."""
+    (tmp_path / "p.iasm").write_text(".code\nhlt\n")
+    code = "import atexit, sys; atexit.register(lambda: print(*sys.modules)); from iridium.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", "p.iasm"],
+        cwd=tmp_path,
+        env=environment(tmp_path, PYTHONPATH=str(Path(__file__).parents[1])),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = done.stdout.split()
+    assert "iridium.cli.running" in loaded
+    assert not [name for name in loaded if name.startswith(("twisted", "iridium.processes", "iridium.scheduler"))]
+
+
+@pytest.mark.processes
+def test_ctrl_c(tmp_path: Path) -> None:
+    """A run whose processes wait for time ends at Ctrl-C."""
+    import signal
+
+    (tmp_path / "p.iasm").write_text(".data\nt: .asciiz 'up\\n'\n.code\nprts @t\nload $1 #60000\nsleep $1\nhlt\n")
+    process = subprocess.Popen(
+        [*COMMAND, "run", "p.iasm"],
+        cwd=tmp_path,
+        env=environment(tmp_path, PYTHONPATH=str(Path(__file__).parents[1])),
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == b"up\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130

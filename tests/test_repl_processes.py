@@ -1,0 +1,273 @@
+"""Processes in the shell: a session is one; its commands start others, find them, and tell what became of them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iridium.assembler import assemble
+from iridium.repl.children import PATIENCE
+from iridium.vm.runtime.layout import FREE
+from tests.repl_double import FakeNode, Person
+
+ECHO = """\
+.code
+loop: recv $1 $2 $3
+      load $4 #0
+      eq $1 $4
+      djmpe @wrong
+      send $2 $1
+      eq $0 $0
+      djmpe @loop
+wrong: div $1 $4 $5
+"""
+
+HELLO = ".data\nh: .asciiz 'hello\\n'\n.code\nprts @h\nload $1 #3\nhltr $1\n"
+
+NAMED = ".data\nn: .asciiz 'echo'\n.code\nload $1 @n\nregister $1\nrecv $1 $2 $3\nhlt\n"
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Person:
+    """Somebody with a session, whose pid is 1, and a few programs."""
+    for name, source in {"echo": ECHO, "hello": HELLO, "named": NAMED}.items():
+        (tmp_path / f"{name}.iasm").write_text(source)
+    return Person(FakeNode(tmp_path))
+
+
+def answer(person: Person, command: str) -> Any:
+    """The JSON of a command's answer."""
+    return json.loads(person.type(f"{command} --json").splitlines()[0])
+
+
+def alive(person: Person) -> list[int]:
+    """The pids of the node's processes, sessions among them."""
+    return [info.pid for info in person.node.processes.running()]
+
+
+def test_a_session_sends_to_itself(person: Person) -> None:
+    """The machine of a session has a pid and a mailbox: what typed lines send, typed lines receive."""
+    person.type("self $1", "load $2 #77", "send $1 $2", "recv $3 $4 $5")
+    registers = person.registers()
+    assert registers[1] == registers[4] == 1
+    assert registers[3:6] == [77, 1, 0]
+
+
+def test_waiting_is_interrupted(person: Person) -> None:
+    """A typed line that waits for a message or for time waits until `!stop`, and the session goes on."""
+    assert person.type("recv $1 $2 $3") == ""
+    assert "stopped at pc" in person.type("!stop")
+    person.type("load $5 #60000")
+    assert person.type("sleep $5") == ""
+    person.session.interrupt()
+    assert "stopped" in person.read()
+    assert person.type("prti $5") == "60000\n>>> "
+
+
+def test_what_is_stopped_hears_no_late_answer(person: Person) -> None:
+    """The answer to a question that a stopped line has asked the node is not taken for one to the next."""
+    answers: list[Any] = []
+    person.node.processes.whereis_away = lambda name, node, answer: answers.append(answer)
+    person.type("n: .asciiz 'x@elsewhere'", "load $1 @n", "whereis $1 $2")
+    [late] = answers
+    person.type("!stop")
+    late(17, True)
+    person.node.reactor.settle()
+    assert person.registers()[2] == 0
+    person.type("whereis $1 $2")
+    late(17, True)
+    person.node.reactor.settle()
+    assert person.registers()[2] == 0
+    answers[1](23, True)
+    person.node.reactor.settle()
+    assert person.registers()[2] == 23
+
+
+def test_a_child_runs_the_program_as_it_was(person: Person) -> None:
+    """Lines that are typed, dropped or cleared after a spawn are nothing to the process that was spawned."""
+    lines = ("s: .asciiz 'as it was\\n'", "w: nop", "again: recv $8 $9 $10", "prts @s", "prti $8", "hlt")
+    # The first time around, a session's own machine runs these lines too, and must not wait.
+    person.type("self $1", "load $2 #5", "send $1 $2", *lines, "load $3 @again", "load $11 #0", "spawn $3 $4")
+    pid = person.registers()[4]
+    assert pid in alive(person)
+    assert "fault" in person.type("t: div $0 $11 $11")
+    person.type("!clear_program", "u: .asciiz 'something else'", "inc $0", "inc $0", "inc $0")
+    assert f"[{pid}] as it was\n" in person.type(f"!send {pid} 42")
+    person.node.reactor.advance(2 * PATIENCE)
+    assert f"[{pid}] 42\n" in person.read()
+    assert pid not in alive(person)
+
+
+def test_the_slot_of_a_session_is_given_back(person: Person) -> None:
+    """The end of a session frees its pid: at once when it is idle, and once it is dropped when its VM runs."""
+    other = Person(person.node)
+    pid = other.session.pid
+    other.type("l: self $1", "load $31 @l", "jmp $31", rounds=5)
+    other.session.end()
+    person.node.reactor.advance(1)
+    person.node.reactor.settle()
+    assert pid not in alive(person)
+    person.session.end()
+    assert alive(person) == []
+    table = person.node.processes.table
+    assert [r for r in table.records() if r.kind != FREE] == []
+    assert Person(person.node).type("self $1", "prti $1").endswith("\n>>> ")
+
+
+def test_watchers_hear_of_the_end_of_a_session(person: Person) -> None:
+    """Whoever monitors a session is told when it ends, like of any process."""
+    box = person.node.processes.mailbox()
+    assert box.monitor(person.session.pid)
+    ends: list[Any] = []
+    box.receive().addCallback(ends.append)
+    person.session.end()
+    person.node.reactor.settle()
+    assert [(end.pid, end.reason) for end in ends] == [(1, 0)]
+    box.close()
+
+
+def test_spawn_and_output(person: Person) -> None:
+    """A process that was spawned prints into the session, each line with its pid, and its end is told."""
+    said = person.type("!spawn hello.iasm")
+    assert "process 2 runs hello.iasm" in said
+    assert "[2] hello\n" in said
+    assert "[2] ended: exit 3\n" in said
+
+
+def test_spawn_and_wait(person: Person) -> None:
+    """With --wait the output is as it is, and the answer is how it ended."""
+    assert (
+        person.type("!spawn hello.iasm --wait")
+        == "process 2 runs hello.iasm\nhello\nprocess 2 ended: exit 3\n>>> "
+    )
+    lines = [json.loads(line) for line in person.type("!spawn hello.iasm --wait --json").splitlines()[:-1]]
+    assert lines[1:] == [{"output": "hello\n"}, {"pid": 3, "reason": 3, "how": "exit 3", "fault": ""}]
+
+
+def test_waiting_for_a_process_ends_with_stop(person: Person) -> None:
+    """Nobody has to wait until a process ends, which goes on."""
+    person.type("!spawn echo.iasm --wait")
+    assert "process 2 goes on" in person.type("!stop")
+    assert 2 in alive(person)
+    assert "[2] ended: killed" in person.type("!kill 2")
+
+
+def test_send_and_flush(person: Person) -> None:
+    """Words and bytes go to a process, and its answers are in the session's mailbox."""
+    person.type("!spawn echo.iasm")
+    assert person.type("!send 2 -5") == "sent to 2\n>>> "
+    person.type("!send 2 0xffffffff", "!send 1 'h\\xc3\\xa4\\n'", "!send 1 '\\xff'")
+    messages = answer(person, "!flush")["messages"]
+    assert messages == [
+        {"sender": 2, "kind": "word", "value": -5},
+        {"sender": 2, "kind": "word", "value": -1},
+        {"sender": 1, "kind": "bytes", "value": "hä\n"},
+        {"sender": 1, "kind": "bytes", "value": "0xff"},
+    ]
+    assert person.type("!flush") == "there are no messages\n>>> "
+
+
+def test_names_and_nodes(person: Person) -> None:
+    """A process is found by its name, and with the node behind an @."""
+    person.type("!spawn named.iasm")
+    for what in ("2", "echo", "2@alpha", "echo@alpha"):
+        assert answer(person, f"!why {what}")["live"]["info"]["name"] == "echo"
+    assert "nowhere is not up" in person.type("!why echo@nowhere")
+    person.type("!kill echo@alpha")
+    assert 2 not in alive(person)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("!kill 99", "there is no process 99; !ps lists them"),
+        ("!kill 1", "is no process that can be killed"),
+        ("!send 99 1", "there is no process 99"),
+        ("!send nobody 1", "there is no process nobody"),
+        ("!send 1 x", "the value must be a number"),
+        ("!send 1 'x", "ends with a quote"),
+        ("!send 1 '\\q'", "is no escape"),
+        ("!send 1", "type it as: !send PID VALUE"),
+        ("!observe 99", "there is no process 99"),
+        ("!observe 1", "there is no process 1"),
+        ("!why 99999999999999999999", "there is no process"),
+        ("!ps all", "type: !ps [--all]"),
+        ("!spawn nothing.iasm", "No such file"),
+        ("!spawn ../hello.iasm", "programs directory only"),
+        ("!spawn hello.iasm on nowhere", "nowhere is not up"),
+        ("!spawn_sent xyz t", "is no hash"),
+        (f"!spawn_sent {'0' * 64} t", "that image is not here"),
+        (f"!spawn_image {'0' * 64} 5 0 !", "is no Base64"),
+        (f"!spawn_image {'0' * 64} 5 1 AAAA", "does not follow"),
+        (f"!spawn_image {'0' * 64} 3 0 AAAA", "has another; it was dropped"),
+    ],
+)
+def test_mistakes(person: Person, typed: str, said: str) -> None:
+    """What cannot be done is told, and does nothing."""
+    told = person.type(typed)
+    assert told.startswith("error: ")
+    assert said in told
+    assert alive(person) == [1]
+
+
+def test_why(person: Person) -> None:
+    """A process that lives is shown with its registers and line; one that crashed with its fault and its line."""
+    person.type("!spawn echo.iasm", "!send 2 7")
+    live = answer(person, "!why 2")["live"]
+    assert (live["info"]["state"], live["line"], live["registers"][1]) == ("waiting", 2, 7)
+    assert live["instruction"] == "recv $1 $2 $3"
+    said = person.type("!why 2")
+    assert "process 2 is waiting; 0 messages wait" in said
+    assert "line 2: recv $1 $2 $3" in said
+    assert "[2] ended: division-by-zero at line 9" in person.type("!send 2 0")
+    dead = answer(person, "!why 2")["dead"]
+    assert (dead["line"], dead["reason"]) == (9, -7)
+    assert dead["registers"][2] == 1
+    assert "process 2 ended: division-by-zero at line 9" in person.type("!why 2")
+
+
+def test_observe(person: Person) -> None:
+    """What is kept is shown first, then what comes; the end of the process ends it."""
+    other = Person(person.node)
+    person.type("!spawn echo.iasm")
+    other.type("!observe 3")
+    person.type("!send 3 0")
+    assert "process 3 ended: division-by-zero" in other.read()
+    assert "no longer observing" in [other.type("!spawn echo.iasm", "!observe 4"), other.type("!stop")][1]
+
+
+def test_dead_letters(person: Person) -> None:
+    """A message to nobody is counted and kept."""
+    person.type("load $1 #99", "load $2 #-1", "send $1 $2")
+    assert answer(person, "!dead") == {
+        "count": 1,
+        "overruns": 0,
+        "last": [{"to": 99, "sender": 1, "kind": "word", "value": -1}],
+    }
+
+
+def test_an_image_in_pieces(person: Person) -> None:
+    """What `iridium spawn` does: pieces of an image, then a process of it."""
+    data = assemble(HELLO).to_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    assert not answer(person, f"!spawn_image {digest}")["complete"]
+    for at in range(0, len(data), 50):
+        piece = base64.b64encode(data[at : at + 50]).decode()
+        complete = answer(person, f"!spawn_image {digest} {len(data)} {at} {piece}")["complete"]
+    assert complete
+    said = person.type(f"!spawn_sent {digest} a title --wait")
+    assert said == "hello\nprocess 2 ended: exit 3\n>>> "
+
+
+def test_output_of_a_process_waits_for_a_reader(person: Person) -> None:
+    """Who does not read misses old lines of processes, and costs no memory."""
+    person.session.pause_output()
+    for _ in range(100):
+        person.session.children.printed(7, "line\n")
+    person.session.resume_output()
+    assert person.read().count("[7] line\n") == 64
