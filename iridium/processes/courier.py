@@ -456,6 +456,8 @@ class Courier:
             pid = self._intern(neighbour, message.pid) if message is not None and message.pid else 0
             if pid:
                 if on_output is not None and message is not None:
+                    if len(neighbour.observed) >= MOST_REQUESTS:
+                        self._forget_gone(neighbour)
                     neighbour.observed[message.pid] = on_output
                 done.callback(pid)
             else:
@@ -580,6 +582,14 @@ class Courier:
                 self._say(neighbour, wire.Observe(pid, False))
 
         return stop
+
+    def _forget_gone(self, neighbour: Neighbour) -> None:
+        """Expect no more output of processes that have ended."""
+        for pid in list(neighbour.observed):
+            place = neighbour.peer.proxies + 4 * (pid & SLOT_MASK)
+            proxy = self._table.find(ctypes.c_uint32.from_address(place).value)
+            if proxy is None or proxy.parent != pid:
+                del neighbour.observed[pid]
 
     # What others ask.
 

@@ -180,8 +180,7 @@ class Processes:
             raise TooManyProcessesError(self.table.shared.slots - 1)
         pid = int(record.pid)
         record.host_cares = 1
-        if title:
-            self._titles.setdefault(record.program, title)
+        self._entitle(record, title)
         self._workers.watch_heat(program)
         if name:
             self.names.register(name, pid)
@@ -220,12 +219,19 @@ class Processes:
         if new is None:
             return 0
         ctypes.memmove(ctypes.addressof(new), registers, min(len(registers), REGISTERS))
-        if title:
-            self._titles.setdefault(new.program, title)
+        self._entitle(new, title)
         if name:
             self.names.register(name, int(new.pid))
         self._workers.watch_heat(program)
         return int(new.pid)
+
+    def _entitle(self, record: Record, title: str) -> None:
+        """Remember what the program of a process is called; it may be where another was."""
+        if not title:
+            return
+        if len(self._titles) >= MOST_VIEWS:
+            self._titles = {at: text for at, text in self._titles.items() if self.table.is_loaded(at)}
+        self._titles[record.program] = title
 
     def let_run(self, pid: int) -> None:
         """Give it turns."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from iridium.image import HEADER, Image
@@ -58,6 +57,8 @@ class Program:
 
     def content_hash(self) -> str:
         """SHA-256, in hex, of what engines see: two programs of one hash run alike."""
+        import hashlib  # what a program run from the command line need not load
+
         digest = hashlib.sha256(b"%d %d " % (self.version, len(self.read_only)))
         digest.update(self.read_only)
         digest.update(self.code)
