@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import sys
 
 import pytest
+import pytest_twisted
+from twisted.internet import reactor
 
+from iridium.assembler import assemble
+from iridium.events import EventRing
+from iridium.processes import Processes
+from iridium.scheduler import Scheduler
+from iridium.vm import Program
+from iridium.vm.runtime.layout import KILLED
 from tests import stress
 
 pytest.importorskip("llvmlite")
@@ -22,6 +31,50 @@ def test_the_books_balance(seed: int, threads: int) -> None:
     """
     command = [sys.executable, "-m", "tests.stress", "--seed", seed, "--threads", threads, "--count", 800]
     assert stress.watch([str(word) for word in command], 3 * stress.PATIENCE) == ""
+
+
+PRINTING = """.data
+n: .asciiz 'nobody'
+.code
+      prti $1
+      load $2 @n
+      whereis $2 $3
+      djmpe @bad
+      sleep $0
+      prti $1
+      gt $1 $4
+      djmpn @end
+      kill $5
+end:  prti $1
+bad:  hlt
+"""
+
+
+@pytest.mark.real_reactor
+@pytest_twisted.ensureDeferred
+async def test_the_host_and_the_threads() -> None:
+    """Protects the host, which reads output, answers questions and buries while threads run, kill and end.
+
+    Each process ends once, for its owner; what it printed is the beginning of what it prints, or all.
+    """
+    scheduler = Scheduler(reactor, choice="native", threads=3)
+    processes = Processes(scheduler, EventRing())
+    program, chance = Program(assemble(PRINTING)), random.Random(5)
+    begun = []
+    for number in range(600):
+        victim = begun[-1].pid if begun else 0
+        process = await processes.spawn(program, registers={1: 7, 4: chance.choice((0, 9)), 5: victim})
+        begun.append(process)
+        if number % 7 == 0:
+            begun[chance.randrange(len(begun))].kill()
+    for process in begun:
+        done = process.when_done().addTimeout(20.0, reactor)
+        assert (await done).reason in (0, KILLED)
+        assert process.output == "777"[: len(process.output)]
+    assert {process.output for process in begun if process.exit.reason == 0} <= {"777", ""}
+    assert processes.table.alive == 0
+    processes.stop()
+    scheduler.stop()
 
 
 def test_the_stress_reports() -> None:

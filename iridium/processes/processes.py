@@ -252,13 +252,6 @@ class Processes:
         self._workers.watch_heat(program)
         return int(new.pid)
 
-    def let_run(self, pid: int) -> None:
-        """Give it turns."""
-        record = self.table.find(pid)
-        if record is not None:
-            self.table.start(record)
-            self._workers.pump()
-
     # What processes and people do to them.
 
     def is_alive(self, pid: int) -> bool:
