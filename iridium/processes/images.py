@@ -78,6 +78,8 @@ class Images:
         hash = hashlib.sha256(data).hexdigest()
         if hash not in self._kept:
             self._put(hash, data, program)
+        else:
+            self._kept[hash] = data, program  # whose hash is asked for is used now
         if bytes(program.code) == program.image.code:
             self._hashes[id(program)] = hash
         return hash

@@ -35,7 +35,7 @@ from iridium.vm.runtime.layout import (
     WORD_MESSAGE,
 )
 from iridium.vm.runtime.mailbox import BLOCK, LONGEST_MESSAGE
-from iridium.vm.runtime.processes import REGISTERS
+from iridium.vm.runtime.remote import REGISTERS
 
 if TYPE_CHECKING:
     from iridium.scheduler import Scheduler
@@ -276,6 +276,10 @@ class Processes:
         """Let those run whom this thread has woken."""
         self.table.flush()
         self._workers.pump()
+
+    def run_woken(self) -> None:
+        """The same, on this thread where that is sooner."""
+        self._workers.run_woken()
 
     def mailbox(self) -> Mailbox:
         """A pid and a mailbox for Python.

@@ -101,6 +101,10 @@ class ProcessTable:
             self._programs[loaded.address] = loaded
         return loaded
 
+    def keep(self, loaded: LoadedProgram) -> None:
+        """Keep a program that processes may run which the runtime has started by itself."""
+        self._programs[loaded.address] = loaded
+
     def _drop_programs(self) -> None:
         for address in [a for a, loaded in self._programs.items() if not loaded.record.users]:
             del self._programs[address]
