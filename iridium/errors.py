@@ -77,8 +77,8 @@ class Diagnostic:
         return f"{text}\n    {self.suggestion}" if self.suggestion else text
 
 
-class AssemblyError(IridiumError):
-    """A source text has mistakes; all of them are told at once.
+class SourceError(IridiumError):
+    """A text has mistakes; all of them are told at once.
 
     Args:
         diagnostics: every mistake, in the order of the source.
@@ -94,6 +94,14 @@ class AssemblyError(IridiumError):
         if rest:
             shown.append(f"and {rest} more error{'s' if rest > 1 else ''}")
         super().__init__("\n".join(shown))
+
+
+class AssemblyError(SourceError):
+    """A program does not assemble."""
+
+
+class ApplicationError(SourceError):
+    """An application file, or a program that it names, has mistakes."""
 
 
 class DataDirectoryError(IridiumError):

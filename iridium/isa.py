@@ -319,6 +319,9 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
 FIRST_OF_PROCESSES = 80
 """Opcodes from here on are those of processes: what they do needs a scheduler, and some of it a node."""
 
+PROCESS_OPCODES = frozenset(row.opcode for row in INSTRUCTIONS if row.opcode >= FIRST_OF_PROCESSES)
+"""The opcodes of those."""
+
 BY_NAME: dict[str, Instruction] = {row.name: row for row in INSTRUCTIONS}
 """Instruction by mnemonic, in capitals."""
 

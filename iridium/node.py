@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
@@ -22,8 +23,10 @@ from iridium.cluster.table import MOST_RECORDS
 from iridium.cluster.types import Member
 from iridium.errors import CommandError, DataDirectoryError, IridiumError, OptionError
 from iridium.events import EventRing
-from iridium.processes import Processes
+from iridium.image import Image
+from iridium.processes import Mailbox, Process, Processes
 from iridium.processes.courier import Courier
+from iridium.processes.reach import Reach
 from iridium.scheduler import Scheduler
 
 JOIN_AGAIN_FIRST = 0.5
@@ -67,7 +70,10 @@ class Node:
         scheduler: gives its VMs their turns.
         processes: those that run here.
         courier: their traffic with other nodes.
+        reach: processes wherever they run.
         mesh: its place in the cluster.
+        supervisor: keeps the cluster's applications running here; None where nobody has set one.
+        data: its data directory.
         programs_dir: where remote sessions load programs from.
         logical_cores: worker threads that its VMs are told of.
 
@@ -83,21 +89,23 @@ class Node:
         self.events = EventRing()
         self.scheduler = Scheduler(reactor, choice=config.engine, threads=config.threads)
         self.logical_cores = config.threads
-        self._data = DataDirectory(config.data_root_dir / directory_name(config.node_alias))
+        self.data = DataDirectory(config.data_root_dir / directory_name(config.node_alias))
         try:
-            self._known = self._data.load_peers()
-            state = self._data.load_node()  # last, because it writes: a start that is refused changes nothing
-            self.programs_dir = config.programs_dir or self._data.path / "programs"
+            self._known = self.data.load_peers()
+            state = self.data.load_node()  # last, because it writes: a start that is refused changes nothing
+            self.programs_dir = config.programs_dir or self.data.path / "programs"
             if config.programs_dir is None:
                 self._make_programs_dir()
         except BaseException:
-            self._data.close()
+            self.data.close()
             raise
         self.me = Me(state.id, config.node_alias, state.incarnation, config.cluster, state.left)
         self.mesh = Mesh(reactor, self.me, self.events, self._save)
         self.texts = self.mesh.texts
         self.processes = Processes(self.scheduler, self.events)
         self.courier = Courier(self.processes, self.mesh, self.events, reactor.callLater)
+        self.supervisor: Any = None  # set by who wires it: supervision stands above the node
+        self.reach = Reach(self.processes, self.courier)
         self._joining: list[Deferred[Any]] = []
         self._writing = DeferredLock()
         self._stopping = False
@@ -113,6 +121,8 @@ class Node:
     def start(self) -> None:
         """Look for the members of an earlier life, unless the node left them, and join whom it was told to."""
         self.mesh.start([] if self.me.left else self._known)
+        if self.supervisor is not None:
+            self.supervisor.start()
         for address in self.config.join:
             self._keep_joining(address, JOIN_AGAIN_FIRST)
 
@@ -145,6 +155,55 @@ class Node:
         self._log.info("cluster port on {bound}{told}, node {id}", bound=bound, told=told, id=self.me.id)
         return address
 
+    def spawn(
+        self,
+        image: Image,
+        *,
+        on: str = "",
+        name: str = "",
+        registers: Mapping[int, int] | None = None,
+        on_output: Callable[[str], None] | None = None,
+    ) -> Deferred[Process]:
+        """Start a process.
+
+        Args:
+            image: what it runs, as :func:`iridium.assembler.assemble` or :func:`iridium.image.parse` give it.
+            on: the node, by alias or id; this one if nothing is said.
+            name: to register it under on its node, or "".
+            registers: integer registers that are not 0.
+            on_output: called with what it prints, as it does.
+
+        Returns:
+            Fires with the process once it has started, whose ``when_done()`` fires when it has ended. Errbacks
+            with an IridiumError where it cannot be started.
+        """
+        return self.reach.spawn(image, on=on, name=name, registers=registers, on_output=on_output)
+
+    def send(self, to: int, value: int | bytes, *, is_pid: bool = False) -> bool:
+        """Send a process a message from nobody; a :meth:`mailbox` sends in its own name.
+
+        Args:
+            to: its pid on this node, which may stand for a process of another.
+            value: a word (-2**31 to 2**32 - 1), a pid, or bytes.
+            is_pid: whether the number is a pid.
+
+        Returns:
+            Whether it was taken: False for nobody, and where there is no room.
+        """
+        return self.processes.send(to, value, is_pid=is_pid)
+
+    def find(self, what: str) -> Deferred[int]:
+        """The pid, on this node, of ``PID@NODE``, ``NAME`` or ``NAME@NODE``; errbacks where there is none."""
+        return self.reach.find(what)
+
+    def mailbox(self) -> Mailbox:
+        """A pid and a mailbox for Python.
+
+        Raises:
+            TooManyProcessesError: there is no room for one.
+        """
+        return self.processes.mailbox()
+
     def stop(self) -> Deferred[Any]:
         """End everything: programs, links, the data directory's lock.
 
@@ -154,13 +213,34 @@ class Node:
         self._stopping = True
         for joining in list(self._joining):
             joining.cancel()
+        supervised: Deferred[Any] = succeed(None) if self.supervisor is None else self.supervisor.stop()
+        return supervised.addBoth(self._end_the_rest)
+
+    def _end_the_rest(self, result: Any) -> Any:
         self.courier.stop()
         self.processes.stop()
         self.scheduler.stop()
+        self.courier.close()
         return self.mesh.stop().addBoth(self._closed)
 
+    def leave(self) -> Deferred[None]:
+        """Leave the cluster: its applications stay with the others, and this node goes on without.
+
+        Returns:
+            Fires when the others have noted it, or a moment later.
+        """
+        if self.supervisor is None:
+            return self.mesh.leave()
+        self.supervisor.leave()
+        leaving: Deferred[None] = self.mesh.leave()
+        return leaving.addBoth(self._left)
+
+    def _left(self, result: Any) -> Any:
+        self.supervisor.left()
+        return result
+
     def _closed(self, result: Any) -> Any:
-        self._data.close()
+        self.data.close()
         return result
 
     def _save(self, me: Me, records: list[MemberRecord]) -> Deferred[None]:
@@ -174,13 +254,13 @@ class Node:
         return saving.addErrback(self._not_saved)
 
     def _write(self, state: NodeState, records: list[MemberRecord]) -> None:
-        self._data.write(NODE_FILE, state)
-        self._data.write(PEERS_FILE, records)
+        self.data.write(NODE_FILE, state)
+        self.data.write(PEERS_FILE, records)
 
     def _not_saved(self, failure: Any) -> None:
         """A full disk costs the memory of who was there, not the node; and only until there is room again."""
         failure.trap(IridiumError)
-        self.events.add("not-saved", str(self._data.path), str(failure.value))
+        self.events.add("not-saved", str(self.data.path), str(failure.value))
         if not self._stopping:
             self.mesh.later(SAVE_AGAIN, self.mesh.changed)
 

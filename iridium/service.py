@@ -18,6 +18,7 @@ from iridium.cluster.rules import join_address
 from iridium.errors import IridiumError
 from iridium.node import Node, NodeConfig, port_error
 from iridium.options import OPTIONS, configure
+from iridium.supervision.wiring import supervise
 
 
 class Options(usage.Options):
@@ -110,6 +111,7 @@ class NodeService(Service):
         if config.insecure:
             self._log.warn("--insecure: whoever reaches the ports of this node controls it")
         node = self.node = Node(self._reactor, config)
+        supervise(node)
         node.start_cluster()
         if not config.no_repl:
             self._listen(node)

@@ -6,16 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from iridium.cluster.types import Delivery, Member, MeshView
+from iridium.errors import CommandError
 from iridium.events import EventRing
+from iridium.processes import Processes, ProcessInfo
+from iridium.processes.images import Images
+from iridium.processes.reach import Reach
 from iridium.repl.iac import ReplTransport
 from iridium.repl.session import Session
 from iridium.repl.telnet import ReplFactory
 from iridium.scheduler import Scheduler
+from iridium.supervision.application import Package
+from iridium.supervision.types import ApplicationView, ReplicaView
+from iridium.supervision.uploads import Uploads
 
 ENDLESS = ("l: inc $0", "load $31 @l", "jmp $31")
 """Lines of which the last never ends."""
@@ -119,6 +126,77 @@ class FakeMesh:
         self.forgotten.append(target)
 
 
+class FakeSupervisor:
+    """Applications that run nowhere."""
+
+    def __init__(self) -> None:
+        self.deployed: list[Package] = []
+        self.stopped: list[str] = []
+        self.images: dict[str, bytes] = {}
+        self.uploads = Uploads(lambda: 0.0)
+        self.shown: list[ApplicationView] = []
+
+    def applications(self) -> list[ApplicationView]:
+        return self.shown
+
+    def has_image(self, digest: str) -> bool:
+        return digest in self.images
+
+    def upload(self, digest: str, size: int, offset: int, piece: bytes) -> bool:
+        whole = self.uploads.add(digest, size, offset, piece)
+        if whole is not None:
+            self.images[digest] = whole
+        return whole is not None
+
+    def deploy(self, package: Package) -> ApplicationView:
+        self.deployed.append(package)
+        replicas = [
+            ReplicaView(p.name, r, "starting", "alpha") for p in package.programs for r in p.replicas_on("x")
+        ]
+        self.shown = [ApplicationView(package.name, 5, False, replicas)]
+        return self.shown[0]
+
+    def stop_application(self, name: str) -> ApplicationView:
+        self.stopped.append(name)
+        return ApplicationView(name, 6, True, [])
+
+    def rebalance(self, name: str | None = None) -> list[str]:
+        return [name] if name else [view.name for view in self.shown]
+
+
+class FakeCourier:
+    """The traffic with other nodes where there are none."""
+
+    name = "alpha"
+
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+        self.images = Images()
+
+    def neighbour(self, target: str) -> None:
+        if target != self.name:
+            raise CommandError(f"{target} is not up; !cluster_members lists who is")
+
+    def list_all(self) -> Deferred[list[ProcessInfo]]:
+        return succeed(self._processes.running(self.name))
+
+    def whereis(self, name: str, node: str) -> Deferred[int]:
+        return self.find(self._processes.names.whereis(name), node)
+
+    def find(self, pid: int, node: str) -> Deferred[int]:
+        try:
+            self.neighbour(node)
+        except CommandError as error:
+            return fail(error)
+        return succeed(pid if self._processes.is_alive(pid) else 0)
+
+    def home_of(self, pid: int) -> None:
+        return None
+
+    def observe(self, pid: int, observer: object) -> None:
+        return None
+
+
 class FakeNode:
     """A node without a network."""
 
@@ -126,11 +204,18 @@ class FakeNode:
         self.reactor = ReactorClock()
         self.scheduler = Scheduler(self.reactor)
         self.events = EventRing(wall_clock=self.reactor.seconds)
+        self.processes = Processes(self.scheduler, self.events)
+        self.courier = FakeCourier(self.processes)
+        self.reach = Reach(self.processes, self.courier)
         self.texts = FakeTexts()
         self.mesh = FakeMesh()
+        self.supervisor: FakeSupervisor | None = FakeSupervisor()
         self.programs_dir = programs_dir
         self.logical_cores = 2
         self.listening: list[tuple[str | None, int | None]] = []
+
+    def leave(self) -> Deferred[None]:
+        return self.mesh.leave()
 
     def start_cluster(self, host: str | None = None, port: int | None = None) -> str:
         self.listening.append((host, port))

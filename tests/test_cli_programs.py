@@ -5,6 +5,7 @@ Most tests call the command in this process; the last section starts real ones, 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -23,13 +24,14 @@ import iridium.cli.running as running_module
 from iridium import __version__
 from iridium.cli.group import iridium
 from iridium.cli.report import Transcript, register_listing
-from iridium.cli.running import TURN, execute
+from iridium.cli.running import FIRST_TURN, SHORTEST_TURN, TURN, execute
 from iridium.cli.start import COMMANDS, Entry, plain_run
 from iridium.cli.status import of_stop_code
 from iridium.image import Image, parse
 from iridium.isa import INSTRUCTIONS
-from iridium.vm import VM, Program
+from iridium.vm import VM, Program, Stop, reference
 from iridium.vm.output import CAPACITY
+from iridium.vm.reference import Turn
 
 E = {row.name: row.encode for row in INSTRUCTIONS}
 START = 68
@@ -204,7 +206,7 @@ def test_an_endless_file_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_limit_is_exact() -> None:
     """Protects --limit: that many instructions and not one more, across the border of turns too."""
     write("p.ir", image(LOOPS_FOR_EVER))
-    for limit in (0, 1, 2, 7, TURN - 1, TURN, TURN + 1, 2 * TURN + 3):
+    for limit in (0, 1, 2, 7, FIRST_TURN - 1, FIRST_TURN, FIRST_TURN + 1, 20_000, 1_000_003):
         told = document("p.ir", "--limit", str(limit))
         assert (told["status"], told["reason"], told["code"]) == ("limit", "instructions", None)
         assert told["instructions"] == limit
@@ -233,14 +235,36 @@ def test_a_program_that_ends_within_its_limit() -> None:
 
 def test_timeout_is_judged_by_the_monotonic_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects --timeout: the first turn that ends after its time is the last, whatever the date does."""
-    now = iter(range(100))
+    now = itertools.count(0, TURN / 2)  # a turn takes half of what it should, and so does writing
     monkeypatch.setattr(running_module, "time", SimpleNamespace(monotonic=lambda: next(now)))
     write("p.ir", image(LOOPS_FOR_EVER))
-    result = call("run", "p.ir", "--timeout", "2.5")
+    result = call("run", "p.ir", "--engine", "reference", "--timeout", str(2.4 * TURN))
     assert (result.exit_code, result.stdout) == (75, "")
-    assert result.stderr == f"p.ir: stopped by --timeout after {3 * TURN} instructions, at pc 68\n"
-    told = document("p.ir", "--timeout", "0.001")
-    assert (told["status"], told["reason"], told["instructions"]) == ("limit", "time", TURN)
+    assert result.stderr == f"p.ir: stopped by --timeout after {3 * FIRST_TURN} instructions, at pc 68\n"
+    told = document("p.ir", "--engine", "reference", "--timeout", "0.001")
+    assert (told["status"], told["reason"], told["instructions"]) == ("limit", "time", FIRST_TURN)
+
+
+@pytest.mark.parametrize(
+    ("each", "most"),
+    [(1e-9, 4 * TURN), (1e-6, 2 * TURN), (1e-4, 4 * SHORTEST_TURN * 1e-4)],
+    ids=["machine code", "plain Python", "long strings"],
+)
+def test_turns_are_as_long_as_they_should_be(monkeypatch: pytest.MonkeyPatch, each: float, most: float) -> None:
+    """Protects output and --timeout with engines of any speed: after a few turns, each takes some milliseconds."""
+    now = [0.0]
+    took: list[float] = []
+
+    def engine(vm: VM, budget: int) -> Turn:
+        now[0] += budget * each
+        took.append(budget * each)
+        vm.record.instructions += budget
+        return Turn(Stop.BUDGET, 0)
+
+    monkeypatch.setattr(running_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    vm = VM(Program(Image(LOOPS_FOR_EVER, version=1)))
+    assert execute(vm, engine, lambda text: None, None, 1.0) == "time"
+    assert TURN / 4 < max(took[15:]) <= most
 
 
 @pytest.mark.parametrize(
@@ -287,10 +311,13 @@ def test_output_is_written_after_every_turn() -> None:
     """Protects whoever watches: what a turn printed is written before the next begins."""
     vm = VM(Program(Image(PRINTS_FOR_EVER, version=1)))
     seen: list[int] = []
-    assert execute(vm, lambda text: seen.append(vm.record.instructions), 2 * TURN, None) == "instructions"
-    turns = [after - before for before, after in zip([0, *seen], seen, strict=False)]
-    assert max(turns) <= TURN
-    assert seen[-1] == 2 * TURN
+
+    def seen_at(text: str) -> None:
+        seen.append(vm.record.instructions)
+
+    assert execute(vm, reference.run, seen_at, 20_000, None) == "instructions"
+    assert seen[0] == FIRST_TURN
+    assert seen[-1] == 20_000
 
 
 def test_output_that_the_terminal_cannot_show() -> None:

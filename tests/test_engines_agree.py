@@ -110,6 +110,7 @@ def executed(case: Case) -> Iterator[tuple[str, Fault | None]]:
 def test_random_programs_reach_everything() -> None:
     """Protects the fuzzer from blind spots: a new instruction or fault that it does not reach fails here."""
     wanted = {(row.name, fault) for row in INSTRUCTIONS for fault in (None, *row.faults)}
+    wanted.remove(("RECVM", Fault.HEAP_BOUNDS))  # needs a message, and so a scheduler: see test_vm_processes
     for number in range(SEEDS):
         wanted.difference_update(executed(make(number)))
         if not wanted:

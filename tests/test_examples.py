@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from iridium.cli.group import iridium
+from iridium.vm.engine import available_engines, missing_llvmlite
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -74,10 +75,11 @@ pi = 3 + 4/(2*3*4) - 4/(4*5*6) + 4/(6*7*8) - ... = 3.141592653340544
 """What each prints, by the name of its file."""
 
 
+@pytest.mark.parametrize("engine", [n for n in available_engines() if n != "auto" or not missing_llvmlite()])
 @pytest.mark.parametrize("name", EXPECTED)
-def test_example(name: str) -> None:
-    """Protects an example: it runs as it stands, and prints this."""
-    result = CliRunner().invoke(iridium, ["run", str(EXAMPLES / f"{name}.iasm")])
+def test_example(name: str, engine: str) -> None:
+    """Protects an example: it runs as it stands, on every engine, and prints this."""
+    result = CliRunner().invoke(iridium, ["run", "--engine", engine, str(EXAMPLES / f"{name}.iasm")])
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == EXPECTED[name]
 

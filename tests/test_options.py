@@ -35,7 +35,8 @@ def test_without_any_option(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         programs_dir=None,
         cluster="iridium",
         join=(),
-        threads=1,
+        threads=len(os.sched_getaffinity(0)),
+        engine="auto",
         no_repl=False,
         insecure=False,
     )
@@ -60,6 +61,8 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("join", ["127.0.0.1:2254", "node.example:1"], ("127.0.0.1:2254", "node.example:1")),
     ("threads", "1", 1),
     ("threads", "1024", 1024),
+    ("engine", "auto", "auto"),
+    ("engine", "reference", "reference"),
     ("no-repl", True, True),
     ("insecure", True, True),
 ]
@@ -80,6 +83,7 @@ def test_every_option_is_tried() -> None:
 
 
 BAD: list[tuple[str, Any]] = [
+    ("engine", "steam"),
     ("node-alias", "a b"),
     ("node-alias", "x" * 65),
     ("server-bind-host", ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from iridium.cluster.refusals import RefusedError
 from iridium.errors import CommandError
 from iridium.repl import files
 from iridium.repl.commands import TABLE
+from iridium.repl.commands.stats import MachineStats, Stats, WorkerStats
 from iridium.repl.commands.table import Result
 from iridium.repl.visible import visible, visible_json
 from tests.repl_double import ENDLESS, FakeNode, Person
@@ -46,6 +48,7 @@ def answer(person: Person, command: str) -> Any:
 def programs(tmp_path: Path) -> Path:
     """A programs directory with one program in it."""
     (tmp_path / "count.iasm").write_text(PROGRAM)
+    (tmp_path / "app.toml").write_text('name = "app"\n[programs.p]\nfile = "count.iasm"\n')
     return tmp_path
 
 
@@ -61,6 +64,10 @@ EXAMPLES = {
     "!join_cluster": "127.0.0.1:2255",
     "!tell": "beta hello there",
     "!forget": "beta",
+    "!deploy": "app.toml",
+    "!stop_app": "app",
+    "!deploy_image": "ab" * 32,
+    "!deploy_manifest": '{"name":"app","programs":[{"name":"p","image":"%s"}]}' % ("ab" * 32),
 }
 
 
@@ -603,3 +610,48 @@ def test_visible() -> None:
     document = msgspec.json.encode({"a": "x\x7f\x85\U000e0001✓"}).decode()
     assert visible_json(document).isprintable()
     assert msgspec.json.decode(visible_json(document)) == msgspec.json.decode(document)
+
+
+def test_stats(person: Person) -> None:
+    """What `!stats` tells: of the machine what it has done, of the node what runs programs."""
+    person.type("load $0 #1", "inc $0")
+    told = answer(person, "!stats")
+    assert told["machine"] == {
+        "tier": "reference",
+        "instructions": 2,
+        "turns": 2,
+        "compile_seconds": None,
+        "from_cache": False,
+        "running": False,
+    }
+    del told["machine"]
+    assert told == {
+        "engine": "reference",
+        "llvm": False,
+        "problem": None,
+        "threads": 2,
+        "programs": 0,
+        "workers": [],
+    }
+    words = person.type("!stats")
+    assert re.search(r"^instructions +2$", words, re.MULTILINE)
+    assert re.search(r"^LLVM +not loaded$", words, re.MULTILINE)
+
+
+def test_stats_of_what_runs(person: Person) -> None:
+    """`!stats` answers while a program runs: that is when somebody wants to know."""
+    person.type(*ENDLESS, rounds=3)
+    told = answer(person, "!stats")
+    assert told["machine"]["running"]
+    assert told["programs"] == 1
+    assert ", running" in person.type("!stats", rounds=3)
+    person.type("!stop")
+
+
+def test_stats_in_words() -> None:
+    """Compile time, workers and a problem are told where there are any."""
+    machine = MachineStats("compiled", 5, 6, 0.0123, True, False)
+    text = Stats("auto", False, "no llvmlite", 2, 1, machine, [WorkerStats(7, 8)]).text()
+    assert re.search(r"^compile time +12.3 ms, from the cache$", text, re.MULTILINE)
+    assert re.search(r"^LLVM +no llvmlite$", text, re.MULTILINE)
+    assert re.search(r"^worker 0 +7 turns, 8 instructions$", text, re.MULTILINE)

@@ -17,6 +17,7 @@ from iridium.isa import BY_NAME, INSTRUCTIONS, REGISTERS, WORD
 from iridium.vm import VM, Limits, Program, Stop
 from iridium.vm.engine import available_engines
 from iridium.vm.machine import HEAP_LIMIT, HEAP_START
+from iridium.vm.record import Waiting
 from iridium.vm.semantics import SEMANTICS
 
 ENGINES = [pytest.param(engine, id=name) for name, engine in available_engines().items()]
@@ -448,7 +449,51 @@ PRINTING = [
     ],
 ]
 
-CASES = [*ARITHMETIC, *BITS, *COMPARISONS, *FLOATS, *CONTROL, *MEMORY, *READ_ONLY, *PRINTING]
+# Of a VM that is nobody's process: nothing is there to send to. What there is to say otherwise stands in
+# ``test_vm_processes``.
+ALONE = [
+    does("SELF", 1, r={1: 9}, then={"r1": 0}),
+    does("SPAWN", 1, 2, r={1: START, 2: 9}, equal_flag=1, then={"r2": 0, "equal_flag": 0}),
+    does("SEND", 1, 2, r={1: 1, 2: 5}, equal_flag=1, then={"equal_flag": 0}),
+    does("SEND", 1, 2, r={1: -1, 2: 5}, equal_flag=1, then={"equal_flag": 0}),
+    does("SENDP", 1, 2, r={1: 1, 2: 5}, equal_flag=1, then={"equal_flag": 0}),
+    does("SENDM", 1, 2, 3, r={1: 1, 2: 60, 3: 4}, equal_flag=1, then={"equal_flag": 0}),
+    does("SENDM", 1, 2, 3, r={1: 1, 2: 64}, equal_flag=1, then={"equal_flag": 0}),
+    *[does("RECVT", 1, r={1: n}, equal_flag=1, then={"equal_flag": 0}) for n in (0, 5, -1, MAX)],
+    does("MONITOR", 1, r={1: 1}, equal_flag=1, then={"equal_flag": 0}),
+    does("DEMONITOR", 1, r={1: 1}, equal_flag=1),
+    does("LINK", 1, r={1: 1}, equal_flag=1, then={"equal_flag": 0}),
+    does("KILL", 1, r={1: 1}, equal_flag=1, then={"equal_flag": 0}),
+    *[does("EXIT", 1, r={1: code}, then={"stop": Stop.HALTED, "stop_code": code}) for code in (0, 7, MIN, MAX)],
+    *[does("SLEEP", 1, r={1: n}) for n in (0, 5, -1)],
+    does("CLOCK", 1, r={1: 9}, then={"r1": 0}),
+    does("NODES", 1, then={"r1": 1}),
+]
+
+CASES = [*ARITHMETIC, *BITS, *COMPARISONS, *FLOATS, *CONTROL, *MEMORY, *READ_ONLY, *PRINTING, *ALONE]
+
+WAITING = [
+    (Case("RECV", (1, 2, 3), {"r": {1: 9}, "equal_flag": 1}), Waiting.MESSAGE),
+    (Case("RECVM", (1, 2, 3), {"r": {1: 0, 2: 9}, "equal_flag": 1}), Waiting.MESSAGE),
+    (Case("RECVM", (1, 2, 3), {"r": {1: -1}}), Waiting.MESSAGE),  # where to matters once there is a message
+    (Case("REGISTER", (1,), {"read_only": b"nam\0"}), Waiting.SERVICE),
+    (Case("WHEREIS", (1, 2), {"read_only": b"nam\0", "r": {2: 9}}), Waiting.SERVICE),
+    (Case("SPAWNON", (1, 2, 3), {"read_only": b"nam\0", "r": {1: HEADER + 4}}), Waiting.SERVICE),
+    (Case("SPAWNON", (1, 2, 3), {"r": {1: START, 2: -1}}), Waiting.SERVICE),
+    (Case("SPAWNON", (1, 2, 3), {"r": {1: START, 2: MIN}}), Waiting.SERVICE),
+]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("case", "what"), WAITING)
+def test_instruction_waits(engine: Any, case: Case, what: Waiting) -> None:
+    """Protects waiting: it costs nothing of the budget, changes nothing, and says what for; however often."""
+    vm = case.machine()
+    before = snapshot(vm)
+    for _ in range(2):
+        assert engine(vm, 5) == (Stop.WAITING, 5)
+        assert snapshot(vm) == before
+        assert (vm.record.stop, vm.record.waiting, vm.record.instructions) == (Stop.WAITING, what, 0)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -472,7 +517,7 @@ def test_instruction(engine: Any, case: Case, then: dict[str, Any]) -> None:
 
 def test_every_instruction_has_a_case() -> None:
     """Protects the table: a new row needs its semantics here and in the engine."""
-    tested = {parameters.values[0].name for parameters in CASES}
+    tested = {parameters.values[0].name for parameters in CASES} | {case.name for case, _ in WAITING}
     assert tested == {row.name for row in INSTRUCTIONS} == set(SEMANTICS)
 
 

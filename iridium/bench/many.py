@@ -5,6 +5,7 @@ How turns are given is a :data:`Driver`, so that another scheduler is measured b
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 from collections import deque
@@ -12,14 +13,18 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from iridium.assembler import assemble
+from iridium.bench.ours import IS_COMPILED
 from iridium.bench.results import ManyResult
 from iridium.bench.system import BenchError
 from iridium.bench.workload import Pace, with_parameters
 from iridium.vm import VM, Program, Stop
-from iridium.vm.engine import Engine
+from iridium.vm.engine import WARM, Engine
 
 VMS = 10_000
 """Machines."""
+
+LONG_TURN = 1_000_000
+"""Instructions of a turn of the program that runs before the clock starts."""
 
 TURN = 1000
 """Instructions a turn."""
@@ -78,7 +83,45 @@ def threads_of_python(engine: Engine, groups: Sequence[Sequence[VM]], turn: int)
     return sum(turns)
 
 
-DRIVERS: dict[str, Driver] = {}
+def native_scheduler(engine: Engine, groups: Sequence[Sequence[VM]], turn: int) -> int:
+    """The driver for machine code: the runtime's scheduler, with a worker for each group; it minds no groups."""
+    from iridium.scheduler.table import ProcessTable
+    from iridium.vm.native.engine import runtime
+    from iridium.vm.runtime.calls import calls
+    from iridium.vm.runtime.layout import FOREVER, Worker
+
+    here = runtime()
+    calls.use(here.addresses)
+    table = ProcessTable(len(groups), turn, most=1)
+    vms = [vm for group in groups for vm in group]
+    for vm in vms:
+        here.prepare(vm)
+        vm.record.limit = FOREVER
+        calls.submit(table.shared, vm.record)
+    workers = [Worker(shared=ctypes.addressof(table.shared)) for _ in groups]
+    left = len(vms)
+
+    def work(worker: Worker) -> None:
+        nonlocal left
+        while left > 0:
+            calls.run_some(worker, CALL)
+            if worker is workers[0]:
+                while calls.take_event(table.shared):
+                    left -= 1
+
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in workers[1:]]
+    for thread in threads:
+        thread.start()
+    work(workers[0])
+    for thread in threads:
+        thread.join()
+    return sum(worker.turns for worker in workers)
+
+
+CALL = 1_000_000
+"""Nanoseconds of one call of a worker."""
+
+DRIVERS: dict[str, Driver] = dict.fromkeys(("native", "compiled", "auto"), native_scheduler)
 """The driver of an engine, by its name, where it is another than :func:`threads_of_python`."""
 
 
@@ -106,8 +149,13 @@ def run_many(name: str, engine: Engine, *, threads: int, vms: int, steps: int) -
     image = assemble(with_parameters(SOURCE, {"steps": steps}), file="many")
     # The reference engine keeps its registers with the program, so threads do not share one.
     programs = [Program(image) for _ in range(threads)]
+    is_compiled = IS_COMPILED.get(name)
     for program in programs:  # decoded, or compiled, before the clock starts
-        _round_robin(engine, [VM(program)], TURN)
+        while True:
+            vm = VM(program)
+            _round_robin(engine, [vm], LONG_TURN)
+            if is_compiled is None or is_compiled(vm) or vm.record.instructions < 2 * WARM:
+                break
     start = time.perf_counter()
     machines = [VM(programs[index % threads]) for index in range(vms)]
     created = time.perf_counter()

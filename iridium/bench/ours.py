@@ -11,7 +11,7 @@ from iridium.bench.workload import Pace, Workload
 from iridium.errors import OptionError
 from iridium.image import parse
 from iridium.vm import VM, Program, Stop
-from iridium.vm.engine import ENGINES, Engine, find_engine
+from iridium.vm.engine import ENGINES, WARM, Engine, find_engine
 
 TURN = 10_000_000
 """Instructions a turn: so many that starting one costs nothing beside them, and so few that Ctrl-C acts soon."""
@@ -22,7 +22,12 @@ SHORT_TURN = 10_000
 PACES: dict[str, Pace] = {"reference": Pace.REFERENCE, "native": Pace.INTERPRETED}
 """How fast an engine is; one that is not in here compiles."""
 
-IS_COMPILED: dict[str, Callable[[VM], bool]] = {}
+
+def _is_compiled(vm: VM) -> bool:
+    return getattr(vm.program.native, "compiled", None) is not None
+
+
+IS_COMPILED: dict[str, Callable[[VM], bool]] = {"auto": _is_compiled, "compiled": _is_compiled}
 """For an engine that compiles in the background, by name: whether a VM's program is compiled by now."""
 
 LONGEST_COMPILATION = 60.0
@@ -94,7 +99,8 @@ class EngineSystem:
         while True:
             vm = VM(program)
             finish(self.engine, vm)
-            if is_compiled is None or is_compiled(vm):
+            # What is over at once is never compiled.
+            if is_compiled is None or is_compiled(vm) or vm.record.instructions < 2 * WARM:
                 return vm
             if time.monotonic() > deadline:
                 raise BenchError(f"not compiled after {LONGEST_COMPILATION:.0f} s")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -11,7 +13,7 @@ from iridium.cli.status import ExitError
 from iridium.cli.streams import Output
 from iridium.cluster.rules import join_address, split_address
 from iridium.errors import ClientError, OptionError
-from iridium.repl.client import call
+from iridium.repl.client import Ask, call, connect
 
 NODE = "127.0.0.1:2244"
 """The shell of a node that was started without options."""
@@ -22,7 +24,7 @@ FAILED = 1
 JOIN_TIMEOUT = 60.0
 """Seconds that a join may take: a dial and a handshake have five each, and a large mesh is dialled in rounds."""
 
-_node = click.option(
+node_option = click.option(
     "--node",
     metavar="HOST:PORT",
     envvar="IRIDIUM_NODE",
@@ -31,21 +33,42 @@ _node = click.option(
     show_envvar=True,
     help="The node's REPL port.",
 )
-_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
-def _ask(node: str, command: str, timeout: float = 30.0) -> dict[str, Any]:
+def ask(node: str, command: str, timeout: float = 30.0) -> dict[str, Any]:
     """What a node's shell answers.
 
     Raises:
         ExitError: there is no such shell, or it answers with an error: the refusal and its remedy.
     """
-    try:
+    with _failures():
         answer = call(*split_address(node), command, timeout=timeout)
+    return _checked(answer)
+
+
+@contextlib.contextmanager
+def session(node: str) -> Iterator[Ask]:
+    """Ask a node's shell several things, each within so many seconds.
+
+    Raises:
+        ExitError: as from :func:`ask`; where something is asked, too.
+    """
+    with _failures(), connect(*split_address(node)) as shell:
+        yield lambda command, timeout, on_output=None: _checked(shell(command, timeout, on_output))
+
+
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
     except OptionError as error:
         raise ExitError(f"iridium: --node: {error}", FAILED) from None
     except ClientError as error:
         raise ExitError(f"iridium: {error}", FAILED) from None
+
+
+def _checked(answer: dict[str, Any]) -> dict[str, Any]:
     problem = answer.get("error")
     if problem is None:
         return answer
@@ -63,30 +86,41 @@ def _show_members(answer: dict[str, Any], as_json: bool) -> None:
         ("*" if m["self"] else "", m["id"], m["alias"] or "-", m["address"] or "-", m["state"])
         for m in answer["members"]
     ]
-    header = ("", "id", "alias", "address", "state")
+    show_table(output, ("", "id", "alias", "address", "state"), rows, lambda row: row[-1] != "up")
+
+
+def show_table(
+    output: Output,
+    header: tuple[str, ...],
+    rows: list[tuple[str, ...]],
+    is_dim: Callable[[tuple[str, ...]], bool] = lambda row: False,
+) -> None:
+    """Show a table: with lines on a terminal, else as plain columns."""
     if output.is_terminal:
-        _show_table(header, rows)
+        _show_rich(header, rows, is_dim)
         return
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     for row in (header, *rows):
         output.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
 
 
-def _show_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _show_rich(
+    header: tuple[str, ...], rows: list[tuple[str, ...]], is_dim: Callable[[tuple[str, ...]], bool]
+) -> None:
     from rich.console import Console  # 50 ms that only a person who watches has to wait for
     from rich.table import Table
     from rich.text import Text
 
     table = Table(*header)
     for row in rows:
-        table.add_row(*map(Text, row), style=None if row[-1] == "up" else "dim")
+        table.add_row(*map(Text, row), style="dim" if is_dim(row) else None)
     Console().print(table)
 
 
 @click.command()
 @click.argument("address", metavar="HOST:PORT")
-@_node
-@_json
+@node_option
+@json_option
 def join(address: str, node: str, as_json: bool) -> None:
     """Tell a running node to join the cluster of the node at HOST:PORT, and list the members.
 
@@ -96,22 +130,22 @@ def join(address: str, node: str, as_json: bool) -> None:
         address = join_address(*split_address(address))
     except OptionError as error:
         raise click.UsageError(str(error)) from None
-    _ask(node, f"!join_cluster {address}", JOIN_TIMEOUT)
-    _show_members(_ask(node, "!cluster_members"), as_json)
+    ask(node, f"!join_cluster {address}", JOIN_TIMEOUT)
+    _show_members(ask(node, "!cluster_members"), as_json)
 
 
 @click.command()
-@_node
-@_json
+@node_option
+@json_option
 def members(node: str, as_json: bool) -> None:
     """List the members of a running node's cluster; * marks the node itself."""
-    _show_members(_ask(node, "!cluster_members"), as_json)
+    _show_members(ask(node, "!cluster_members"), as_json)
 
 
 @click.command()
-@_node
-@_json
+@node_option
+@json_option
 def leave(node: str, as_json: bool) -> None:
     """Tell a running node to leave its cluster. It goes on running, and may join again."""
-    answer = _ask(node, "!leave_cluster")
+    answer = ask(node, "!leave_cluster")
     Output().write(json.dumps(answer) + "\n" if as_json else f"{answer.get('message', 'left the cluster')}\n")

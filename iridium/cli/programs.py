@@ -11,8 +11,9 @@ import os
 import click
 
 from iridium.cli import running
-from iridium.cli.status import DATA_ERROR, ExitError, say
+from iridium.cli.status import DATA_ERROR, USAGE, ExitError, say
 from iridium.cli.streams import Output, display_name, printable, read_file, write_file, write_stdout
+from iridium.errors import OptionError
 from iridium.image import is_image, parse
 
 SUFFIX = ".ir"
@@ -31,6 +32,14 @@ def _positive(ctx: click.Context, parameter: click.Parameter, value: float | Non
 @click.option("--registers", is_flag=True, help="Print the registers after the program's output.")
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Stop after N instructions.")
 @click.option("--timeout", type=float, callback=_positive, metavar="S", help="Stop after S seconds.")
+@click.option("--engine", default="auto", metavar="NAME", help="What runs it: auto, reference, native, compiled.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 64),
+    default=1,
+    metavar="N",
+    help="Worker threads, for processes; 1 unless given.",
+)
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -40,13 +49,26 @@ def run(
     registers: bool,
     limit: int | None,
     timeout: float | None,
+    engine: str,
+    threads: int,
 ) -> None:
     """Run PROGRAM, a source or an image; `-` is standard input.
 
     The exit status is the program's stop code; 65 if it is wrong, 66 if it cannot be opened, 70 if it crashes,
-    75 if a limit stops it.
+    75 if a limit stops it. A program that uses processes ends when its first does, or with 75 when all of them
+    wait for ever.
     """
-    ctx.exit(running.run(program, as_json=as_json, registers=registers, limit=limit, timeout=timeout))
+    ctx.exit(
+        running.run(
+            program,
+            as_json=as_json,
+            registers=registers,
+            limit=limit,
+            timeout=timeout,
+            engine=engine,
+            threads=threads,
+        )
+    )
 
 
 def _image_path(source: str, out: str | None) -> str:
@@ -93,13 +115,31 @@ def assemble(source: str, *, out: str | None, line_table: bool) -> None:
 
 @click.command()
 @click.argument("file")
-def disassemble(file: str) -> None:
-    """List the image FILE as source that assembles to the same image; `-` is standard input."""
-    from iridium.assembler import disassemble as listing
+@click.option("--blocks", is_flag=True, help="Show basic blocks: where control goes, checkpoints and their costs.")
+@click.option("--llvm", is_flag=True, help="Show the LLVM IR that the compiler makes of it.")
+@click.option("--asm", is_flag=True, help="Show the machine code that the compiler makes of it.")
+def disassemble(file: str, *, blocks: bool, llvm: bool, asm: bool) -> None:
+    """List the image FILE as source that assembles to the same image; `-` is standard input.
 
+    With --blocks, --llvm or --asm, show how FILE, an image or a source, is compiled.
+    """
+    if blocks + llvm + asm > 1:
+        raise click.UsageError("--blocks, --llvm and --asm: choose one")
     data = read_file(file)
-    with running.mistakes_of(display_name(file)):
-        text = listing(parse(data))
+    name = display_name(file)
+    if blocks or llvm or asm:
+        from iridium.cli import inside
+
+        image = running.load(data, name, line_table=False)
+        try:
+            text = (inside.blocks if blocks else inside.llvm_ir if llvm else inside.machine_code)(image)
+        except OptionError as error:
+            raise ExitError(f"iridium: {error}", USAGE) from None
+    else:
+        from iridium.assembler import disassemble as listing
+
+        with running.mistakes_of(name):
+            text = listing(parse(data))
     output = Output()
     output.write(text)
     output.start_line()

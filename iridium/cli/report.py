@@ -49,13 +49,14 @@ def _json_float(value: float) -> float | str:
     return value if math.isfinite(value) else repr(value)
 
 
-def document(vm: VM, reason: str | None, transcript: Transcript) -> str:
+def document(vm: VM, reason: str | None, transcript: Transcript, status: str | None = None) -> str:
     """The document of ``iridium run --json``, without a newline.
 
     Args:
         vm: the machine after its last turn.
         reason: the limit that stopped it, or None.
         transcript: what it printed.
+        status: how it ended, where that is none of "limit", "fault" and "halted".
     """
     record = vm.record
     crash = vm.crash
@@ -68,7 +69,7 @@ def document(vm: VM, reason: str | None, transcript: Transcript) -> str:
     }
     return json.dumps(
         {
-            "status": "limit" if reason else "fault" if fault else "halted",
+            "status": status or ("limit" if reason else "fault" if fault else "halted"),
             "reason": reason,
             "code": record.stop_code if halted else None,
             "fault": fault,

@@ -20,11 +20,12 @@ from typing import Any, TypeVar
 
 import click
 
-from iridium.cli.status import ExitError
+from iridium.cli.status import USAGE, ExitError
 from iridium.cli.streams import Output
 from iridium.errors import IridiumError
 from iridium.options import OPTIONS, configure
 from iridium.repl.lines import BadLineError, LineReader
+from iridium.vm.engine import FALLING_BACK, missing_llvmlite
 
 PROMPT = ">>> "
 
@@ -178,7 +179,9 @@ def repl(**given: Any) -> None:
         try:
             config = configure(typed)
         except IridiumError as error:
-            raise ExitError(f"iridium: {error}", 2) from None
+            raise ExitError(f"iridium: {error}", USAGE) from None
+        if config.engine == "auto" and (missing := missing_llvmlite()):
+            click.echo(f"iridium: {missing}; {FALLING_BACK}", err=True)
         background = Background()
         try:
             _converse(background, config)
@@ -199,12 +202,14 @@ def _data_root(typed: dict[str, Any]) -> Iterator[None]:
 def _converse(background: Background, config: Any) -> None:
     from iridium.node import Node
     from iridium.repl.session import Session
+    from iridium.supervision.wiring import supervise
 
     interactive = sys.stdin is not None and sys.stdin.isatty()
     prompt = Prompt(Output(), interactive)
 
     def start() -> tuple[Node, Session]:
         node = Node(background.reactor, config)
+        supervise(node)
         if config.join:
             node.start_cluster()
         node.start()

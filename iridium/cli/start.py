@@ -34,7 +34,13 @@ COMMANDS: dict[str, Entry] = {
     "repl": Entry("iridium.cli.shell:repl", "Type assembly and see it run (what no command at all does)."),
     "join": Entry("iridium.cli.cluster:join", "Tell a running node to join a cluster."),
     "members": Entry("iridium.cli.cluster:members", "List the members of a running node's cluster."),
+    "spawn": Entry("iridium.cli.processes:spawn", "Start a program as a process of a running node."),
+    "ps": Entry("iridium.cli.processes:ps", "List the processes of a running node or its cluster."),
     "leave": Entry("iridium.cli.cluster:leave", "Tell a running node to leave its cluster."),
+    "deploy": Entry("iridium.cli.applications:deploy", "Have a cluster run an application."),
+    "apps": Entry("iridium.cli.applications:apps", "List a cluster's applications and their replicas."),
+    "stop": Entry("iridium.cli.applications:stop", "Have a cluster run an application no more."),
+    "rebalance": Entry("iridium.cli.applications:rebalance", "Move replicas, after a node has joined."),
 }
 """Every command, in the order that help lists them."""
 

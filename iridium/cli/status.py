@@ -9,6 +9,9 @@ from __future__ import annotations
 import contextlib
 import sys
 
+USAGE = 2
+"""The command line is wrong, or asks for what is not there."""
+
 DATA_ERROR = 65
 """A source does not assemble, or a file is no image."""
 

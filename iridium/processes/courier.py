@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,21 +17,24 @@ import msgspec
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
+from iridium.cluster.messages import LARGEST_MAIL, LARGEST_PAYLOAD
 from iridium.errors import CommandError, IridiumError
 from iridium.events import EventRing
 from iridium.processes import wire
 from iridium.processes.images import Images, WrongImageError
+from iridium.processes.kept import Dead, Live, Observer
 from iridium.processes.processes import Answer, Processes
-from iridium.processes.types import ProcessInfo
+from iridium.processes.types import Exit, ProcessInfo, reason_text
 from iridium.vm.memory import release, reserve
 from iridium.vm.program import Program
 from iridium.vm.record import Record
 from iridium.vm.runtime.calls import calls
 from iridium.vm.runtime.layout import (
     BYTES_MESSAGE,
-    ENDED,
+    GONE,
     LARGE_BYTES,
     NO_PROCESS,
+    NODE_DOWN,
     OTHERS_PID,
     PROCESS,
     PROXY,
@@ -49,17 +52,43 @@ if TYPE_CHECKING:
 RING = 1024 * 1024
 """Bytes of the ring for one node: 61 440 words that wait, and then their senders are told."""
 
-MOST_HELD = 1024
-"""Payloads that found no room before nothing more is taken from the ring: large ones, and what follows them."""
-
 BATCH = 32 * 1024
 """Bytes of letters in one payload: a few thousand words, and small enough that nobody waits behind it."""
 
 MOST_REQUESTS = 65_536
 """Requests that wait for their answers from one node."""
 
+MOST_WANTED = 4096
+"""Requests that wait for images from one node."""
+
+MOST_BACKLOG = 32 * 1024 * 1024
+"""Bytes that wait for one node behind what the post takes; a node that asks and asks, and reads nothing, is cut
+off there.
+"""
+
+MOST_HELD = 4096
+"""Payloads that wait for a large one of their sender; then everything else waits too."""
+
+_COST = 256
+"""Bytes that each of them counts beside its own."""
+
+_FOR_IMAGES = 1 << 40
+"""The stream of images: no pid, so that nobody's messages wait behind them."""
+
+_FOR_LISTS = 1 << 41
+"""That of lists, likewise."""
+
 ROWS = 256
 """Processes in one line of a list."""
+
+MOST_OBSERVED = 4096
+"""Processes that one node observes of another: each is a closure, and a line for all that it prints."""
+
+MOST_BEHIND = 64
+"""Payloads that wait for room, beyond which a node that observes misses output."""
+
+MOST_SHOWN = 8192
+"""Characters of output in one line."""
 
 LIST_WAIT = 2.0
 """Seconds that a list waits for other nodes."""
@@ -84,8 +113,9 @@ class Neighbour:
     Attributes:
         id: its id.
         peer: what the runtime knows of it.
-        held: payloads that found no room, by stream, each with its kind; what belongs to a stream waits for them.
-        held_count: how many there are.
+        backlog: small payloads that found no room, which go before everything else: kind, data, stream.
+        held: large payloads that found no room, and what must not overtake them; nobody else waits for these.
+        streams: how many of them each stream has.
         requests: what waits for answers, by number.
         loaded: programs of this node that it knows by number, by hash, with that number.
         numbers: programs that this node knows there by number, by hash.
@@ -104,12 +134,16 @@ class Neighbour:
         )
         self.loaded: dict[str, tuple[int, LoadedProgram]] = {}
         self.numbers: dict[str, int] = {}
-        self.held: dict[int, deque[tuple[int, bytes]]] = {}
-        self.held_count = 0
-        self.requests: dict[int, Callable[[Any], None]] = {}
+        self.backlog: deque[tuple[int, bytes, int]] = deque()
+        self.backlog_bytes = 0
+        self.held: deque[tuple[int, bytes, int]] = deque()
+        self.streams: Counter[int] = Counter()
+        self.requests: dict[int, tuple[type[Any], Callable[[Any], None]]] = {}
+        self.wanting = 0
         self.wanted: dict[str, list[wire.Spawn]] = {}  # requests that wait for an image, by its hash
-        self.observing: dict[int, Callable[[], None]] = {}  # processes of this node that it observes
-        self.observed: dict[int, Callable[[str], None]] = {}  # processes of its own that this node observes
+        # By the number of the observation: what it observes here, and what is observed there.
+        self.observing: dict[int, Callable[[], None]] = {}
+        self.observed: dict[int, Observer] = {}
 
     def number_of(self, hash: str, loaded: LoadedProgram) -> int:
         """The number that it knows a program by from now on; -1 if it knows too many."""
@@ -162,7 +196,7 @@ class Courier:
         self._by_address: dict[int, Neighbour] = {}
         # Numbers in use; and memory of nodes that are gone, which proxies may still point to for a moment.
         self._numbers: dict[int, str] = {}
-        self._retired: list[Neighbour] = []
+        self._retired: dict[Neighbour, Any] = {}
         self._count = 0
         self._buffer = ctypes.create_string_buffer(BATCH)
         self.lost = 0
@@ -199,23 +233,30 @@ class Courier:
         self.lost += self._drop(neighbour)
         self._processes.flush()
         requests, neighbour.requests = neighbour.requests, {}
-        for answer in requests.values():
+        for _, answer in requests.values():
             answer(None)
         for stop in neighbour.observing.values():
             stop()
+        observed, neighbour.observed = neighbour.observed, {}
+        for observer in observed.values():
+            observer.on_end(Exit(NODE_DOWN, reason_text(NODE_DOWN)))
         # Workers may hold its address for the rest of their turn.
-        self._call_later(1.0, self._retire, neighbour)
+        self._retired[neighbour] = self._call_later(1.0, self._retire, neighbour)
         for call in list(self.on_down):
             call(id)
 
     def _retire(self, neighbour: Neighbour) -> None:
+        self._flush()  # it may be in the list of those that have something to send
+        del self._retired[neighbour]
         self._by_address.pop(ctypes.addressof(neighbour.peer), None)
         neighbour.close()
 
     def _drop(self, neighbour: Neighbour) -> int:
         """Empty the ring of a node that is gone; how many letters were in it."""
-        count = 0
+        count = len(neighbour.backlog) + len(neighbour.held)
+        neighbour.backlog.clear()
         neighbour.held.clear()
+        neighbour.streams.clear()
         while size := calls.take_letters(neighbour.peer, ctypes.addressof(self._buffer), BATCH):
             for _, _, kind, _, extra in _letters(self._buffer.raw[:size]):
                 count += 1
@@ -227,6 +268,19 @@ class Courier:
         """The node ends."""
         for id in list(self._neighbours):
             self._lost(id, "stopped")
+        self._processes.set_on_peers(lambda: None)
+
+    def close(self) -> None:
+        """Give the memory back, once no worker runs any more."""
+        for neighbour, timer in list(self._retired.items()):
+            if timer is not None and timer.active():
+                timer.cancel()
+            self._retire(neighbour)
+
+    @property
+    def name(self) -> str:
+        """What this node is called in lists: its alias, or the beginning of its id."""
+        return self._mesh.me.alias or self._mesh.me.id[:8]
 
     def __contains__(self, id: str) -> bool:
         return id in self._neighbours
@@ -252,50 +306,71 @@ class Courier:
     def _drain(self, neighbour: Neighbour) -> None:
         """Send letters of one node, as far as there is room."""
         post, id, peer = self._mesh.post, neighbour.id, neighbour.peer
-        if neighbour.held:
-            self._send_held(neighbour)
+        if peer.broken or neighbour.backlog_bytes > MOST_BACKLOG:
+            self._events.add("session-broken", self._mesh.machine.table.name_of(id), "too much to tell at once")
+            post.end(id, "broken")
+            return
+        backlog, held = neighbour.backlog, neighbour.held
+        while backlog:
+            kind, data, stream = backlog[0]
+            if not post.send(id, kind, data, stream):
+                return
+            neighbour.backlog_bytes -= len(data) + _COST
+            backlog.popleft()
+        while held:
+            kind, data, stream = held[0]
+            if not post.send(id, kind, data, stream):
+                break
+            self._has_left(neighbour, kind)
+            held.popleft()
+            neighbour.streams[stream] -= 1
+            if not neighbour.streams[stream]:
+                del neighbour.streams[stream]
         place = ctypes.addressof(self._buffer)
-        while neighbour.held_count < MOST_HELD and post.room(id) >= 2 * BATCH:
+        while not backlog and len(held) < MOST_HELD and post.room(id) >= 2 * BATCH:
             size = calls.take_letters(peer, place, BATCH)
             if not size:
                 break
             data = ctypes.string_at(place, size)
-            if peer.slow or neighbour.held or post.is_bulky(id):
+            if peer.special or held or post.is_bulky(id):
                 self._send_one_by_one(neighbour, data)
             else:
                 self._send(neighbour, wire.LETTERS, data)
         else:
-            if peer.head != peer.tail:
+            if not backlog and peer.head != peer.tail:
                 # No room: another try, so that the post calls when there is.
                 post.want_room(id)
-        if peer.broken:
-            self._events.add("session-broken", self._mesh.machine.table.name_of(id), "too much to tell at once")
-            self._mesh.post.end(id, "broken")
 
     def _send(self, neighbour: Neighbour, kind: int, data: bytes, stream: int = 0) -> None:
         """Send a payload, or keep it until there is room."""
-        if stream in neighbour.held or not self._mesh.post.send(neighbour.id, kind, data, stream):
-            neighbour.held.setdefault(stream, deque()).append((kind, data))
-            neighbour.held_count += 1
-        else:
-            self._has_left(neighbour, kind)
+        bulk = len(data) > LARGEST_MAIL
+        waits = stream in neighbour.streams or (bulk and bool(neighbour.held or neighbour.backlog))
+        if not waits and (bulk or not neighbour.backlog):
+            waits = not self._mesh.post.send(neighbour.id, kind, data, stream)
+            if not waits:
+                self._has_left(neighbour, kind)
+                return
+        if bulk or stream in neighbour.streams:
+            neighbour.held.append((kind, data, stream))
+            neighbour.streams[stream] += 1
+            return
+        self._has_left(neighbour, kind)
+        neighbour.backlog.append((kind, data, stream))
+        neighbour.backlog_bytes += len(data) + _COST
+        if neighbour.backlog_bytes > MOST_BACKLOG:
+            self._call_later(0, self._drain_if_up, neighbour)  # which ends the session
 
-    def _send_held(self, neighbour: Neighbour) -> None:
-        """Send what found no room before, as far as there is some now: no stream waits for another."""
-        for stream, waiting in list(neighbour.held.items()):
-            while waiting and self._mesh.post.send(neighbour.id, *waiting[0], stream):
-                self._has_left(neighbour, waiting.popleft()[0])
-                neighbour.held_count -= 1
-            if not waiting:
-                del neighbour.held[stream]
+    def _drain_if_up(self, neighbour: Neighbour) -> None:
+        if neighbour.peer.up:
+            self._drain(neighbour)
 
     def _has_left(self, neighbour: Neighbour, kind: int) -> None:
         if kind == wire.LARGE:
-            neighbour.peer.large -= 1
+            calls.large_has_left(neighbour.peer)
 
     def _send_one_by_one(self, neighbour: Neighbour, data: bytes) -> None:
         """Send letters some of which are large, or about third nodes, or must wait behind a large one."""
-        post, peer = self._mesh.post, neighbour.peer
+        post = self._mesh.post
         plain = bytearray()
 
         def flush() -> None:
@@ -304,18 +379,17 @@ class Courier:
                 plain.clear()
 
         for to, sender, kind, value, extra in _letters(data):
-            stream = to << 32 | sender
+            # All of one sender in one stream: what it sent comes before the news of its end.
+            stream = sender or to << 32
             if kind == LARGE_BYTES:
                 flush()
-                peer.slow -= 1
                 block = _POINTER.unpack(extra)[0]
                 letter = _LETTER.pack(to, sender, 2, value) + ctypes.string_at(block + BLOCK, value)
                 calls.free_block(block)
                 self._send(neighbour, wire.LARGE, letter, stream)
                 continue
-            waits = to != 0 and (stream in neighbour.held or post.holds(neighbour.id, stream))
+            waits = stream in neighbour.streams or post.holds(neighbour.id, stream)
             if kind == OTHERS_PID:
-                peer.slow -= 1
                 flush()
                 self._introduce(neighbour, to, sender, value, stream if waits else 0)
             elif waits:
@@ -366,28 +440,35 @@ class Courier:
     def _known(self, neighbour: Neighbour, pid: int) -> None:
         """A process of this node is known there from now on; if it has ended, that is told."""
         record = self._table.find(pid)
-        if record is None or record.kind in (ENDED, PROXY):
-            calls.put_notice(self._table.shared, neighbour.peer, 0, pid, 19, NO_PROCESS)
-            self._flush()
+        if record is not None and record.kind != PROXY:
+            calls.introduce(self._table.shared, neighbour.peer, pid)
         else:
-            calls.note_known(self._table.shared, neighbour.peer, pid)
+            calls.put_notice(self._table.shared, neighbour.peer, 0, pid, GONE, NO_PROCESS)
+        self._flush()
 
     # Requests.
 
-    def _ask(self, neighbour: Neighbour, answer: Callable[[Any], None]) -> int | None:
-        if len(neighbour.requests) >= MOST_REQUESTS:
+    def _ask(self, neighbour: Neighbour, kind: type[Any], answer: Callable[[Any], None]) -> int | None:
+        if len(neighbour.requests) >= MOST_REQUESTS or neighbour.backlog_bytes > MOST_BACKLOG // 2:
             answer(None)
             return None
         self._count += 1
-        neighbour.requests[self._count] = answer
+        neighbour.requests[self._count] = kind, answer
         return self._count
 
     def _answered(self, neighbour: Neighbour, message: Any) -> None:
-        answer = neighbour.requests.pop(message.n, None)
-        if answer is not None:
-            answer(message)
+        if message.n not in neighbour.requests:
+            return  # nobody waits any more
+        number: int = message.n
+        kind, answer = neighbour.requests[number]
+        if kind is not type(message):
+            self._complain(neighbour, "an answer to another question")
+            return
+        if not getattr(message, "more", False):
+            del neighbour.requests[number]
+        answer(message)
 
-    _on_spawned = _on_found = _answered
+    _on_spawned = _on_found = _on_listed = _on_told = _answered
 
     def neighbour(self, target: str) -> Neighbour | None:
         """The node of an alias, an id or a prefix; None for this node itself.
@@ -414,7 +495,7 @@ class Courier:
         parent: int = 0,
         name: str = "",
         title: str = "",
-        on_output: Callable[[str], None] | None = None,
+        observer: Observer | None = None,
     ) -> Deferred[int]:
         """Start a process on another node.
 
@@ -425,7 +506,7 @@ class Courier:
             pc: where it begins; 0 is the first instruction.
             parent: the pid of whoever wants it.
             name, title: as for a process of this node.
-            on_output: called with what it prints.
+            observer: told what it prints and how it ends.
 
         Returns:
             Fires with the pid that it has here; errbacks with NotSpawnedError.
@@ -437,18 +518,22 @@ class Courier:
             if message is not None and message.number >= 0:
                 neighbour.numbers[hash] = message.number
             if pid:
-                if on_output is not None and message is not None:
-                    neighbour.observed[message.pid] = on_output
                 done.callback(pid)
             else:
+                neighbour.observed.pop(n or 0, None)
                 why = "the node went away" if message is None else message.why or "there is no room for another"
                 done.errback(NotSpawnedError(f"the process was not started: {why}"))
 
-        n = self._ask(neighbour, answer)
+        size = len(self.images.data(hash) or b"")
+        if size > LARGEST_PAYLOAD - 32:
+            return fail(NotSpawnedError("the process was not started: its image is too large to send"))
+        n = self._ask(neighbour, wire.Spawned, answer)
         if n is not None:
             if parent:
-                calls.note_known(self._table.shared, neighbour.peer, parent)
-            self._say(neighbour, wire.Spawn(n, hash, pc, registers, parent, name, title, on_output is not None))
+                calls.introduce(self._table.shared, neighbour.peer, parent)
+            if observer is not None:
+                neighbour.observed[n] = observer
+            self._say(neighbour, wire.Spawn(n, hash, pc, registers, parent, name, title, observer is not None))
         return done
 
     def _intern(self, neighbour: Neighbour, pid: int) -> int:
@@ -469,8 +554,8 @@ class Courier:
             answer(0, False)
             return
         if neighbour is None:
-            found = self._processes.spawn_here(record, program, pc)
-            answer(found, found != 0)
+            here = self._processes.spawn_here(record, program, pc)
+            answer(here, here != 0)
             return
         hash = self.images.hash_of(program)
         number = neighbour.numbers.get(hash)
@@ -478,6 +563,15 @@ class Courier:
         if asks and calls.ask_to_spawn(neighbour.peer, record, number, pc):
             return  # the runtime will see to the answer
         registers = ctypes.string_at(ctypes.addressof(record), _REGISTERS)
+        # A session sees what its children print, wherever they run; the pid is known before they do.
+        screen = self._processes.screen_of(int(record.pid))
+        found = 0
+        observer = None
+        if screen is not None:
+            observer = Observer(
+                lambda text: screen.printed(found, text),
+                lambda how: screen.ended(found, how) if how.reason else None,
+            )
         spawning = self.spawn(
             neighbour,
             hash,
@@ -485,8 +579,15 @@ class Courier:
             pc=pc,
             parent=int(record.pid),
             title=self._processes.title_of(record),
+            observer=observer,
         )
-        spawning.addCallbacks(lambda pid: answer(pid, True), lambda _: answer(0, False))
+
+        def spawned(pid: int) -> None:
+            nonlocal found
+            found = pid
+            answer(pid, True)
+
+        spawning.addCallbacks(spawned, lambda _: answer(0, False))
 
     def _whereis_for(self, name: str, node: str, answer: Answer) -> None:
         """WHEREIS of ``name@node``."""
@@ -500,23 +601,39 @@ class Courier:
             return fail(error)
         if neighbour is None:
             return succeed(self._processes.names.whereis(name))
+        return self._find(neighbour, wire.Whereis(0, name[:1024]))
+
+    def find(self, pid: int, node: str) -> Deferred[int]:
+        """The pid, as this node has it, of a process with a pid of another; 0 if there is none."""
+        try:
+            neighbour = self.neighbour(node)
+        except IridiumError as error:
+            return fail(error)
+        if neighbour is None:
+            return succeed(pid if self._processes.is_alive(pid) else 0)
+        return self._find(neighbour, wire.Whereis(0, pid=pid))
+
+    def _find(self, neighbour: Neighbour, question: wire.Whereis) -> Deferred[int]:
         done: Deferred[int] = Deferred()
 
         def answer(message: wire.Found | None) -> None:
             done.callback(self._intern(neighbour, message.pid) if message is not None and message.pid else 0)
 
-        n = self._ask(neighbour, answer)
+        n = self._ask(neighbour, wire.Found, answer)
         if n is not None:
-            self._say(neighbour, wire.Whereis(n, name[:1024]))
+            self._say(neighbour, wire.Whereis(n, question.name, question.pid))
         return done
 
     def list_all(self) -> Deferred[list[ProcessInfo]]:
         """The processes of all nodes that answer within :data:`LIST_WAIT` seconds."""
-        rows = self._processes.running(self._mesh.me.alias or self._mesh.me.id[:8])
+        rows = self._processes.running(self.name)
         waiting = set(self._neighbours)
+        asked: list[tuple[Neighbour, int]] = []
         done: Deferred[list[ProcessInfo]] = Deferred()
 
         def finish() -> None:
+            for neighbour, n in asked:
+                neighbour.requests.pop(n, None)
             if not done.called:
                 done.callback(rows)
 
@@ -535,8 +652,9 @@ class Courier:
                 if not waiting:
                     finish()
 
-            n = self._ask(neighbour, answer)
+            n = self._ask(neighbour, wire.Listed, answer)
             if n is not None:
+                asked.append((neighbour, n))
                 self._say(neighbour, wire.List(n))
         if not waiting:
             finish()
@@ -545,21 +663,40 @@ class Courier:
             done.addBoth(lambda result: (timer.active() and timer.cancel(), result)[1])
         return done
 
-    def observe(self, proxy_pid: int, observer: Callable[[str], None]) -> Callable[[], None] | None:
-        """Call somebody with what a process of another node prints; None if it is no such process."""
+    def home_of(self, proxy_pid: int) -> tuple[Neighbour, int] | None:
+        """The node of a process that is not of this one, and its pid there; None if there is no such process."""
         proxy = self._table.find(proxy_pid)
         neighbour = None if proxy is None or proxy.kind != PROXY else self._by_address.get(proxy.program)
-        if proxy is None or neighbour is None:
+        return None if proxy is None or neighbour is None else (neighbour, int(proxy.parent))
+
+    def observe(self, proxy_pid: int, observer: Observer) -> Callable[[], None] | None:
+        """Watch a process of another node, beginning with what is kept of it; None if it is no such process."""
+        home = self.home_of(proxy_pid)
+        if home is None:
             return None
-        pid = int(proxy.parent)
-        neighbour.observed[pid] = observer
-        self._say(neighbour, wire.Observe(pid))
+        neighbour, pid = home
+        self._count += 1
+        n = self._count
+        neighbour.observed[n] = observer
+        self._say(neighbour, wire.Observe(n, pid))
 
         def stop() -> None:
-            if neighbour.observed.pop(pid, None) is not None and neighbour.peer.up:
-                self._say(neighbour, wire.Observe(pid, False))
+            if neighbour.observed.pop(n, None) is not None and neighbour.peer.up:
+                self._say(neighbour, wire.Observe(n, pid, False))
 
         return stop
+
+    def why(self, neighbour: Neighbour, pid: int) -> Deferred[Live | Dead | None]:
+        """What a process of another node is doing, or how it has ended; None where that is not known."""
+        done: Deferred[Live | Dead | None] = Deferred()
+        n = self._ask(
+            neighbour,
+            wire.Told,
+            lambda message: done.callback(None if message is None else message.live or message.dead),
+        )
+        if n is not None:
+            self._say(neighbour, wire.Why(n, pid))
+        return done
 
     # What others ask.
 
@@ -568,11 +705,14 @@ class Courier:
         if program is not None:
             self._start(neighbour, message, program)
             return
+        if neighbour.wanting >= MOST_WANTED:
+            self._say(neighbour, wire.Spawned(message.n, 0, "too many requests wait for their images"))
+            return
         waiting = neighbour.wanted.setdefault(message.image, [])
         if not waiting:
             self._say(neighbour, wire.Need(message.image))
-        if len(waiting) < MOST_REQUESTS:
-            waiting.append(message)
+        waiting.append(message)
+        neighbour.wanting += 1
 
     def _start(self, neighbour: Neighbour, message: wire.Spawn, program: Program) -> None:
         def started() -> None:
@@ -585,9 +725,9 @@ class Courier:
                 program, pc, message.registers, parent, message.name, message.title
             )
             if pid:
-                calls.note_known(self._table.shared, neighbour.peer, pid)
+                calls.introduce(self._table.shared, neighbour.peer, pid)
                 if message.output:
-                    self._on_observe(neighbour, wire.Observe(pid))
+                    self._on_observe(neighbour, wire.Observe(message.n, pid))
                 self._processes.let_run(pid)
             why = "" if pid else "that node has no room for another"
             number = neighbour.number_of(message.image, self._table.load(program))
@@ -597,11 +737,15 @@ class Courier:
 
     def _on_need(self, neighbour: Neighbour, message: wire.Need) -> None:
         data = self.images.data(message.image)
-        self._send(neighbour, wire.IMAGE, bytes.fromhex(message.image) + (data or b""), 1)
+        self._send(neighbour, wire.IMAGE, bytes.fromhex(message.image) + (data or b""), _FOR_IMAGES)
 
     def _on_image(self, neighbour: Neighbour, data: bytes) -> None:
         hash = data[:32].hex()
         waiting = neighbour.wanted.pop(hash, [])
+        neighbour.wanting -= len(waiting)
+        if not waiting:
+            self._complain(neighbour, f"the image {hash[:12]}... that nobody asked for")
+            return
         try:
             program = self.images.receive(hash, data[32:])
         except WrongImageError as error:
@@ -613,9 +757,11 @@ class Courier:
             self._start(neighbour, message, program)
 
     def _on_whereis(self, neighbour: Neighbour, message: wire.Whereis) -> None:
-        pid = self._processes.names.whereis(message.name)
+        pid = message.pid if message.pid and self._processes.is_alive(message.pid) else 0
+        if not message.pid:
+            pid = self._processes.names.whereis(message.name)
         if pid:
-            calls.note_known(self._table.shared, neighbour.peer, pid)
+            calls.introduce(self._table.shared, neighbour.peer, pid)
         self._say(neighbour, wire.Found(message.n, pid))
 
     def _on_introduce(self, neighbour: Neighbour, message: wire.Introduce) -> None:
@@ -627,8 +773,9 @@ class Courier:
             pid = self._intern(third, message.pid)
             self._say(third, wire.Watch(message.pid))
         sender = self._intern(neighbour, message.sender)
-        if self._processes.is_alive(message.to):
-            self._processes.send(message.to, pid, is_pid=True, sender=sender)
+        # To nobody is a dead letter; a process of a third node is not this peer's to write to.
+        to = message.to if self._processes.is_alive(message.to) else 0
+        self._processes.send(to, pid, is_pid=True, sender=sender)
 
     def _on_watch(self, neighbour: Neighbour, message: wire.Watch) -> None:
         self._known(neighbour, message.pid)
@@ -643,35 +790,52 @@ class Courier:
             for p in self._processes.running()
         ]
         for at in range(0, max(1, len(rows)), ROWS):
-            self._say(neighbour, wire.Listed(message.n, rows[at : at + ROWS], at + ROWS < len(rows)))
-
-    def _on_listed(self, neighbour: Neighbour, message: wire.Listed) -> None:
-        answer = neighbour.requests.get(message.n)
-        if answer is not None:
-            if not message.more:
-                del neighbour.requests[message.n]
-            answer(message)
+            answer = wire.Listed(message.n, rows[at : at + ROWS], at + ROWS < len(rows))
+            self._send(neighbour, wire.CONTROL, wire.encode(answer), _FOR_LISTS)
 
     def _on_observe(self, neighbour: Neighbour, message: wire.Observe) -> None:
-        stop = neighbour.observing.pop(message.pid, None)
+        n, pid = message.n, message.pid
+        stop = neighbour.observing.pop(n, None)
         if stop is not None:
             stop()
-        if message.on and self._processes.is_alive(message.pid):
-            pid = message.pid
-            neighbour.observing[pid] = self._processes.outputs.observe(
-                pid, lambda text: self._show(neighbour, pid, text)
-            )
+        if not message.on:
+            return
+        if len(neighbour.observing) >= MOST_OBSERVED:
+            self._say(neighbour, wire.Output(n, ended=True, reason=NO_PROCESS))
+            return
 
-    def _show(self, neighbour: Neighbour, pid: int, text: str) -> None:
+        def ended(how: Exit) -> None:
+            neighbour.observing.pop(n, None)
+            if neighbour.peer.up:
+                self._say(neighbour, wire.Output(n, "", True, how.reason, how.fault[:MOST_SHOWN]))
+
+        self._show(neighbour, n, self._processes.outputs.of(pid))
+        watching = self._processes.observe(pid, lambda text: self._show(neighbour, n, text), ended)
+        if watching is None:
+            ended(Exit(NO_PROCESS, reason_text(NO_PROCESS)))
+        else:
+            neighbour.observing[n] = watching
+
+    def _show(self, neighbour: Neighbour, n: int, text: str) -> None:
         # What a node that does not read misses is on this one still.
-        if neighbour.peer.up and neighbour.held_count < 64:
-            for at in range(0, len(text), 8192):
-                self._say(neighbour, wire.Output(pid, text[at : at + 8192]))
+        if neighbour.peer.up and len(neighbour.backlog) < MOST_BEHIND:
+            for at in range(0, len(text), MOST_SHOWN):
+                self._say(neighbour, wire.Output(n, text[at : at + MOST_SHOWN]))
 
     def _on_output(self, neighbour: Neighbour, message: wire.Output) -> None:
-        observer = neighbour.observed.get(message.pid)
-        if observer is not None:
-            observer(message.text)
+        observer = neighbour.observed.get(message.n)
+        if observer is None:
+            return
+        if message.text:
+            observer.on_output(message.text)
+        if message.ended:
+            neighbour.observed.pop(message.n, None)
+            observer.on_end(Exit(message.reason, reason_text(message.reason), message.fault))
+
+    def _on_why(self, neighbour: Neighbour, message: wire.Why) -> None:
+        live = self._processes.live(message.pid)
+        dead = None if live is not None else self._processes.why(message.pid)
+        self._say(neighbour, wire.Told(message.n, live, dead))
 
 
 def _address_of(data: bytes) -> int:

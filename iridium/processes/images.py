@@ -64,24 +64,17 @@ class Images:
         return None if found is None else found[0]
 
     def hash_of(self, program: Program) -> str:
-        """The hash of a program's image, which is kept from now on."""
+        """The hash of the image of a program that does not grow; both are kept from now on."""
         known = self._hashes.get(id(program))
         if known is not None and (found := self._kept.get(known)) is not None and found[1] is program:
             return known
-        # A session's program has grown since its image was made.
-        image = program.image._replace(
-            code=bytes(program.code), read_only=bytes(program.read_only), version=program.version
-        )
-        if program.image.lines is not None and len(program.code) != len(program.image.code):
-            image = image._replace(lines=None)
-        data = image.to_bytes()
+        data = program.image.to_bytes()
         hash = hashlib.sha256(data).hexdigest()
         if hash not in self._kept:
             self._put(hash, data, program)
         else:
-            self._kept[hash] = data, program  # whose hash is asked for is used now
-        if bytes(program.code) == program.image.code:
-            self._hashes[id(program)] = hash
+            self._kept[hash] = data, program  # the one that is used
+        self._hashes[id(program)] = hash
         return hash
 
     def _keep(self, hash: str, data: bytes, image: Image) -> tuple[str, Program]:

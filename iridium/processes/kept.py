@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from iridium.isa import WORD
+from iridium.processes.types import Exit, ProcessInfo
 from iridium.vm.crash import describe
 from iridium.vm.record import Stop
 
@@ -24,6 +25,12 @@ MOST_OUTPUTS = 1024
 
 MOST_DEAD = 256
 """Dead that are kept."""
+
+LAST_WORDS = 1024
+"""Characters of output that are told of a process that somebody asks about: a few lines."""
+
+TOP = 8
+"""Words of a stack that are told."""
 
 
 class Dead(msgspec.Struct, frozen=True):
@@ -60,12 +67,60 @@ class Dead(msgspec.Struct, frozen=True):
     time: float
 
 
+class Live(msgspec.Struct, frozen=True):
+    """A process as it is at this moment; while it runs, as it was when its last turn ended.
+
+    Attributes:
+        info: as in a list.
+        instruction: the one that comes next.
+        pc: where that is.
+        line: its line in the source, or None.
+        registers: all 32.
+        stack: words on top of the stack, the top first.
+        output: the last that it printed.
+    """
+
+    info: ProcessInfo
+    instruction: str
+    pc: int
+    line: int | None
+    registers: list[int]
+    stack: list[int]
+    output: str
+
+
+def instruction_at(vm: VM, pc: int) -> str:
+    """The instruction at an address, or "" where there is none."""
+    from iridium.assembler import format_instruction
+
+    word = vm.program.word_at(pc)
+    return "" if word is None else format_instruction(word, vm.program.version)
+
+
+def top_of_stack(vm: VM) -> list[int]:
+    """The words on top of a stack, the top first."""
+    depth = vm.record.sp
+    return vm.map_stack()[max(0, depth - TOP) : depth].tolist()[::-1] if depth else []
+
+
+class Observer(NamedTuple):
+    """Who watches a process.
+
+    Attributes:
+        on_output: called with what it prints.
+        on_end: called with how it ended, after the last of its output.
+    """
+
+    on_output: Callable[[str], None]
+    on_end: Callable[[Exit], None]
+
+
 class Outputs:
     """What processes printed, the last of it; and who watches it."""
 
     def __init__(self) -> None:
         self._texts: OrderedDict[int, str] = OrderedDict()
-        self._observers: dict[int, list[Callable[[str], None]]] = {}
+        self._observers: dict[int, list[Observer]] = {}
 
     def add(self, pid: int, text: str) -> None:
         """A process has printed."""
@@ -73,14 +128,17 @@ class Outputs:
         if len(self._texts) > MOST_OUTPUTS:
             self._texts.popitem(last=False)
         for observer in list(self._observers.get(pid, ())):
-            observer(text)
+            observer.on_output(text)
 
     def of(self, pid: int) -> str:
         """What is kept of a process."""
         return self._texts.get(pid, "")
 
-    def observe(self, pid: int, observer: Callable[[str], None]) -> Callable[[], None]:
-        """Call somebody with what a process prints from now on, until the returned function is called."""
+    def observe(
+        self, pid: int, on_output: Callable[[str], None], on_end: Callable[[Exit], None] = lambda how: None
+    ) -> Callable[[], None]:
+        """Watch a process from now on, until it ends or the returned function is called."""
+        observer = Observer(on_output, on_end)
         self._observers.setdefault(pid, []).append(observer)
 
         def stop() -> None:
@@ -92,9 +150,10 @@ class Outputs:
 
         return stop
 
-    def forget(self, pid: int) -> None:
+    def forget(self, pid: int, how: Exit) -> None:
         """A process has ended: its pid will be another's."""
-        self._observers.pop(pid, None)
+        for observer in self._observers.pop(pid, ()):
+            observer.on_end(how)
 
 
 class Graveyard:
@@ -105,12 +164,10 @@ class Graveyard:
 
     def bury(self, vm: VM, pid: int, name: str, program: str, reason: int, text: str, output: str) -> Dead:
         """Keep what is known of a process, before its memory is given back."""
-        from iridium.assembler import format_instruction
-
         record = vm.record
         crash = describe(vm) if record.stop == Stop.FAULT else None
-        word = vm.program.word_at(record.pc if crash else record.pc - WORD)
-        depth = record.sp
+        # A halt goes on behind itself; what faults or waits stays where it is.
+        pc = record.pc - WORD if record.stop == Stop.HALTED else record.pc
         dead = Dead(
             pid=pid,
             name=name,
@@ -118,13 +175,13 @@ class Graveyard:
             reason=reason,
             text=text,
             fault="" if crash is None else str(crash),
-            instruction="" if word is None else format_instruction(word, vm.program.version),
-            pc=record.pc,
-            line=None if crash is None else crash.line,
+            instruction=instruction_at(vm, pc),
+            pc=pc,
+            line=vm.program.image.line_of(pc),
             instructions=record.instructions,
             registers=list(record.registers),
-            stack=vm.map_stack()[max(0, depth - 8) : depth].tolist()[::-1] if depth else [],
-            output=output[-1024:],
+            stack=top_of_stack(vm),
+            output=output[-LAST_WORDS:],
             time=time.time(),
         )
         self._dead.append(dead)

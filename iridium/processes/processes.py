@@ -5,14 +5,23 @@ from __future__ import annotations
 import ctypes
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from iridium.events import EventRing
 from iridium.isa import BY_OPCODE
-from iridium.processes.kept import Dead, Graveyard, Outputs
+from iridium.processes.kept import (
+    LAST_WORDS,
+    MOST_TEXT,
+    Dead,
+    Graveyard,
+    Live,
+    Outputs,
+    instruction_at,
+    top_of_stack,
+)
 from iridium.processes.mailbox import Mailbox, take
 from iridium.processes.names import Names
 from iridium.processes.types import Exit, ProcessInfo, TooManyProcessesError, reason_text
@@ -26,6 +35,7 @@ from iridium.vm.runtime.layout import (
     ASLEEP,
     BYTES_MESSAGE,
     ENDED,
+    IDLE,
     KILLED,
     MAILBOX,
     PID_MESSAGE,
@@ -50,6 +60,16 @@ Answer = Callable[[int, bool], None]
 """Takes the value and the flag that a process has asked its node for."""
 
 
+class Screen(Protocol):
+    """Sees what the processes that a session has spawned do."""
+
+    def printed(self, pid: int, text: str) -> None:
+        """One of them has printed."""
+
+    def ended(self, pid: int, how: Exit) -> None:
+        """One of them has not ended normally."""
+
+
 class Process:
     """A process that Python has spawned, or asked for.
 
@@ -63,6 +83,7 @@ class Process:
         self.pid = pid
         self.exit: Exit | None = None
         self._waiting: list[Deferred[Exit]] = []
+        self._output: str | None = None  # of a process of another node
 
     def when_done(self) -> Deferred[Exit]:
         """Fires when it has ended, with how; at once if it has already. Each call gives a Deferred of its own."""
@@ -83,7 +104,11 @@ class Process:
     @property
     def output(self) -> str:
         """What it has printed, the last of it."""
-        return self._processes.outputs.of(self.pid)
+        return self._processes.outputs.of(self.pid) if self._output is None else self._output
+
+    def _printed(self, text: str) -> None:
+        """One of another node has printed."""
+        self._output = ((self._output or "") + text)[-MOST_TEXT:]
 
     def _ended(self, how: Exit) -> None:
         self.exit = how
@@ -105,7 +130,8 @@ class Processes:
         graveyard: those that ended abnormally.
         spawn_away: answers SPAWNON for another node than this; set by whoever knows other nodes.
         whereis_away: answers WHEREIS of ``name@node``, likewise.
-        on_end: called with pid and exit reason of each process that ended with something to tell.
+        on_end: called with the VM, the pid and the end of each process whose end the node hears of; whether its
+            memory may be given back.
     """
 
     _log = Logger(namespace="iridium")
@@ -120,9 +146,10 @@ class Processes:
         self.graveyard = Graveyard()
         self.spawn_away: Callable[[Record, Program, str | int, int, Answer], None] | None = None
         self.whereis_away: Callable[[str, str, Answer], None] | None = None
+        self.on_end: Callable[[VM, int, Exit], bool] = lambda vm, pid, how: True
         self._handles: dict[int, Process] = {}
         self._mailboxes: dict[int, Mailbox] = {}
-        self._titles: dict[int, str] = {}  # what programs are called, by the address of their record
+        self._screens: dict[int, Screen] = {}  # who sees what the children of a session print, by its pid
         self._views: OrderedDict[int, VM] = OrderedDict()
 
     # Spawning.
@@ -174,13 +201,13 @@ class Processes:
         parent: int,
         pc: int | None,
     ) -> Process:
+        program = program.frozen()
+        program.title = program.title or title
         record = self.table.begin(program, registers, pc, parent)
         if record is None:
             raise TooManyProcessesError(self.table.shared.slots - 1)
         pid = int(record.pid)
         record.host_cares = 1
-        if title:
-            self._titles.setdefault(record.program, title)
         self._workers.watch_heat(program)
         if name:
             self.names.register(name, pid)
@@ -215,12 +242,11 @@ class Processes:
         self, program: Program, pc: int, registers: bytes, parent: int, name: str, title: str
     ) -> int:
         """A process that another node wants, which has no turns until :meth:`let_run`; its pid, or 0."""
+        program.title = program.title or title
         new = self.table.begin(program, None, pc, parent)
         if new is None:
             return 0
         ctypes.memmove(ctypes.addressof(new), registers, min(len(registers), REGISTERS))
-        if title:
-            self._titles.setdefault(new.program, title)
         if name:
             self.names.register(name, int(new.pid))
         self._workers.watch_heat(program)
@@ -303,13 +329,25 @@ class Processes:
         calls.release_memory(record)
         calls.release_slot(self.table.shared, record)
 
-    def session_record(self) -> Record | None:
-        """A slot for the VM of a session, so that it can send and receive; None where there is none left."""
-        return self.table.allocate(SESSION)
+    def session_record(self, screen: Screen | None = None) -> Record | None:
+        """A slot for the VM of a session, so that it can send and receive; None where there is none left.
+
+        Args:
+            screen: is shown what the children of that VM print, and how those ended that did not end normally.
+        """
+        record = self.table.allocate(SESSION)
+        if record is not None and screen is not None:
+            self._screens[int(record.pid)] = screen
+        return record
 
     def end_session(self, record: Record) -> None:
-        """Take it back; nothing runs at it any more."""
-        self.close_mailbox(record)
+        """Take it back; it has been stopped, and is free once no worker comes across it any more."""
+        self._screens.pop(int(record.pid), None)
+        self._workers.when_dropped(record, lambda: self.close_mailbox(record))
+
+    def screen_of(self, pid: int) -> Screen | None:
+        """Who sees what the children of a session print."""
+        return self._screens.get(pid)
 
     def take_messages(self, record: Record, most: int) -> list[Any]:
         """The messages of a session, taken out of its mailbox."""
@@ -317,6 +355,52 @@ class Processes:
         while len(messages) < most and (message := take(record)) is not None:
             messages.append(message)
         return messages
+
+    def observe(
+        self, pid: int, on_output: Callable[[str], None], on_end: Callable[[Exit], None] = lambda how: None
+    ) -> Callable[[], None] | None:
+        """Watch a process of this node from now on.
+
+        Args:
+            pid: which.
+            on_output: called with what it prints.
+            on_end: called once it has ended.
+
+        Returns:
+            What ends the watching; None if there is no such process.
+        """
+        if not self._care(pid):
+            return None
+        return self.outputs.observe(pid, on_output, on_end)
+
+    def _care(self, pid: int) -> bool:
+        """Hear of the end of a process, however it ends, until when its memory lasts; whether it lives."""
+        # Under its lock: else it could end at this moment without a word.
+        address = calls.acquire_process(self.table.shared, pid)
+        if not address:
+            return False
+        record = Record.from_address(address)
+        is_process = record.kind == PROCESS
+        if is_process:
+            record.host_cares = 1
+        calls.release_mailbox(record)
+        return is_process
+
+    def live(self, pid: int, node: str = "") -> Live | None:
+        """What a process is doing, or None if there is none."""
+        record = self.table.find(pid)
+        vm = None if record is None or not self._care(pid) else self.view(record)
+        if record is None or vm is None:
+            return None
+        return Live(
+            self._info(record, node),
+            instruction_at(vm, record.pc),
+            int(record.pc),
+            vm.program.image.line_of(record.pc),
+            list(record.registers),
+            top_of_stack(vm),
+            self.outputs.of(pid)[-LAST_WORDS:],
+        )
 
     def handle(self, pid: int) -> Process | None:
         """The process object of a pid that Python has spawned and that lives."""
@@ -328,30 +412,32 @@ class Processes:
         for record in self.table.records():
             if record.kind not in (PROCESS, SESSION, MAILBOX):
                 continue
-            pid = int(record.pid)
-            found.append(
-                ProcessInfo(
-                    node=node,
-                    pid=pid,
-                    name=self.names.name_of(pid),
-                    program={SESSION: "(a session)", MAILBOX: "(Python)"}.get(record.kind, self.title_of(record)),
-                    state=_state(record),
-                    instructions=int(record.instructions),
-                    mailbox=int(record.mailbox_count),
-                    parent=int(record.parent),
-                )
-            )
+            found.append(self._info(record, node))
             if len(found) >= MOST_LISTED:
                 break
         return found
 
+    def _info(self, record: Record, node: str) -> ProcessInfo:
+        pid = int(record.pid)
+        return ProcessInfo(
+            node=node,
+            pid=pid,
+            name=self.names.name_of(pid),
+            program={SESSION: "(a session)", MAILBOX: "(Python)"}.get(record.kind) or self.title_of(record),
+            state=_state(record),
+            instructions=int(record.instructions),
+            mailbox=int(record.mailbox_count),
+            parent=int(record.parent),
+        )
+
     def title_of(self, record: Record) -> str:
         """What the program of a process is called."""
-        title = self._titles.get(record.program)
-        if title is None:
-            program = self.table.program_of(record)
-            title = "" if program is None else program.content_hash()[:12]
-        return title
+        program = self.table.program_of(record)
+        if program is None:
+            return ""
+        if not program.title:
+            program.title = program.content_hash()[:12]
+        return program.title
 
     def view(self, record: Record) -> VM | None:
         """A process as a VM, to look at."""
@@ -375,11 +461,18 @@ class Processes:
             if box is not None:
                 box.arrived()
             return
-        if record.kind in (PROCESS, ENDED):
+        if record.kind == ENDED:
+            # An event from before its end may come while a worker still ends it; that is over when it is idle.
+            if record.state == IDLE:
+                self._drain(record)
+                self._buried(record)
+            return
+        # One that ends at this moment, in another thread, is told of once more if it has left anything.
+        if record.kind == PROCESS and self._care(record.pid):
             self._drain(record)
-        if record.kind == ENDED and ended:
-            self._buried(record)
-        elif ended and record.stop == Stop.WAITING and record.kind in (PROCESS, SESSION):
+        if record.kind == ENDED:
+            return
+        if ended and record.stop == Stop.WAITING and record.kind in (PROCESS, SESSION):
             if record.waiting == Waiting.SERVICE:
                 self._serve(record)
             elif record.waiting == Waiting.OUTPUT_ROOM:
@@ -388,7 +481,13 @@ class Processes:
     def _drain(self, record: Record) -> None:
         vm = self.view(record)
         while vm is not None and len(vm.output):
-            self.outputs.add(int(record.pid), vm.output.take())
+            text = vm.output.take()
+            pid = int(record.pid)
+            self.outputs.add(pid, text)
+            # Whoever spawned it through Python has said who sees it.
+            screen = None if pid in self._handles else self._screens.get(record.parent)
+            if screen is not None:
+                screen.printed(pid, text)
 
     def _buried(self, record: Record) -> None:
         pid, reason = int(record.pid), int(record.exit_reason)
@@ -403,14 +502,19 @@ class Processes:
         self._views.pop(ctypes.addressof(record), None)
         handle = self._handles.pop(pid, None)
         self.names.forget(pid)
-        self.outputs.forget(pid)
-        calls.discard(self.table.shared, record)
+        parent = int(record.parent)
+        how = Exit(reason, text, fault)
+        if vm is None or self.on_end(vm, pid, how):
+            calls.discard(self.table.shared, record)
         if reason < 0:
             self._events.add("process-crashed" if fault else "process-ended", str(pid), fault or text)
         elif handle is not None:
             self._events.add("process-ended", str(pid), text)
+        self.outputs.forget(pid, how)
         if handle is not None:
-            handle._ended(Exit(reason, text, fault))
+            handle._ended(how)
+        elif reason != 0 and parent in self._screens:
+            self._screens[parent].ended(pid, how)
 
     def why(self, pid: int) -> Dead | None:
         """How a process ended abnormally, if that is still known."""
@@ -424,15 +528,19 @@ class Processes:
     # Services: what a process asks its node for.
 
     def _serve(self, record: Record) -> None:
-        pid = int(record.pid)
+        # It may be killed or stopped meanwhile, and its slot be another's or its question another.
+        pid, turns = int(record.pid), record.turns
         program = self.table.program_of(record)
         word = None if program is None else program.word_at(record.pc)
         answered = False
 
+        turns = int(record.turns)
+
         def answer(value: int, good: bool) -> None:
             nonlocal answered
-            # It may have been killed meanwhile, and its slot may be another's.
-            if not answered and record.pid == pid and record.kind in (PROCESS, SESSION):
+            # It may have been killed meanwhile, and its slot may be another's; a session may have stopped it.
+            waits = record.pid == pid and record.kind in (PROCESS, SESSION) and record.turns == turns
+            if not answered and waits and not record.stop_requested:
                 answered = True
                 record.answer = value
                 record.answered = 2 if good else 1
@@ -482,6 +590,8 @@ class Processes:
 def _state(record: Record) -> str:
     if record.kind == MAILBOX:
         return "-"
+    if record.kind == SESSION and record.state == IDLE:
+        return "idle"
     if record.state == ASLEEP:
         return "sleeping" if record.waiting == Waiting.TIME else "waiting"
     if record.stop == Stop.WAITING and record.waiting in (Waiting.SERVICE, Waiting.OUTPUT_ROOM):

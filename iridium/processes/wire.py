@@ -10,6 +10,8 @@ from typing import Annotated
 
 import msgspec
 
+from iridium.processes.kept import Dead, Live
+
 LETTERS = 0
 """Records of messages, as :class:`iridium.vm.runtime.layout.Letter` has them."""
 CONTROL = 1
@@ -44,7 +46,7 @@ class Spawn(Control, tag="spawn"):
         parent: who wants it, a pid of the asking node.
         name: to register it under, or "".
         title: what people call the program.
-        output: whether the asking node wants its output.
+        output: whether the asking node observes it; the number of that is the one of the request.
     """
 
     n: Number
@@ -77,10 +79,11 @@ class Need(Control, tag="need"):
 
 
 class Whereis(Control, tag="whereis"):
-    """Who has that name?"""
+    """Who has that name, or has that pid?"""
 
     n: Number
-    name: Title
+    name: Title = ""
+    pid: Pid = 0
 
 
 class Found(Control, tag="found"):
@@ -134,20 +137,54 @@ class Listed(Control, tag="listed"):
 
 
 class Observe(Control, tag="observe"):
-    """Send me what that process of yours prints, or do so no longer."""
+    """Send me what that process of yours has printed and will print, and how it ends; or do so no longer."""
 
+    n: Number
     pid: Pid
     on: bool = True
 
 
 class Output(Control, tag="output"):
-    """What that process of mine has printed."""
+    """What a process of mine that you observe has printed; and how it has ended, if it has."""
 
+    n: Number
+    text: Text = ""
+    ended: bool = False
+    reason: Word = 0
+    fault: Text = ""
+
+
+class Why(Control, tag="why"):
+    """What is that process of yours doing, or how has it ended?"""
+
+    n: Number
     pid: Pid
-    text: Text
 
 
-AnyControl = Spawn | Spawned | Need | Whereis | Found | Introduce | Watch | Kill | List | Listed | Observe | Output
+class Told(Control, tag="told"):
+    """The answer; neither where nothing is known of it."""
+
+    n: Number
+    live: Live | None = None
+    dead: Dead | None = None
+
+
+AnyControl = (
+    Spawn
+    | Spawned
+    | Need
+    | Whereis
+    | Found
+    | Introduce
+    | Watch
+    | Kill
+    | List
+    | Listed
+    | Observe
+    | Output
+    | Why
+    | Told
+)
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(AnyControl).decode

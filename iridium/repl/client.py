@@ -1,11 +1,13 @@
-"""A client of a REPL port that asks one question: for the ``iridium`` command. Only the standard library."""
+"""A client of a REPL port that asks and waits: for the ``iridium`` command. Only the standard library."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 from iridium.errors import ClientError
 
@@ -17,6 +19,15 @@ MAX_REPLY = 1024 * 1024
 
 _PROMPT = b">>> "
 _REMEDY = "start a node with `twistd iridium`, or name another with --node HOST:PORT or IRIDIUM_NODE"
+
+
+class Ask(Protocol):
+    """Does a command in a session."""
+
+    def __call__(
+        self, command: str, timeout: float, on_output: Callable[[str], None] | None = None, /
+    ) -> dict[str, Any]:
+        """The answer."""
 
 
 def call(host: str, port: int, command: str, *, connect_timeout: float = 5, timeout: float = 30) -> dict[str, Any]:
@@ -34,10 +45,30 @@ def call(host: str, port: int, command: str, *, connect_timeout: float = 5, time
     Raises:
         ClientError: nothing listens there, something else does, or it does not answer in time.
     """
+    with connect(host, port, connect_timeout=connect_timeout) as ask:
+        return ask(command, timeout)
+
+
+@contextlib.contextmanager
+def connect(host: str, port: int, *, connect_timeout: float = 5) -> Iterator[Ask]:
+    """A session with a running node, for several commands.
+
+    Args:
+        host, port, connect_timeout: as for :func:`call`.
+
+    Returns:
+        Does a command, given without ``--json``, within so many seconds, as :func:`call` does. Objects that only
+        have output, which come before the answer, go to ``on_output`` as text.
+
+    Raises:
+        ClientError: as from :func:`call`; from the commands, too.
+    """
     where = f"{host}:{port}"
     try:
         with socket.create_connection((host, port), connect_timeout) as connection:
-            return _ask(_Reader(connection, where), command, connect_timeout, timeout)
+            reader = _Reader(connection, where)
+            _expect_greeting(reader, connect_timeout)
+            yield lambda command, timeout, on_output=None: _ask(reader, command, timeout, on_output)
     except ConnectionRefusedError:
         raise ClientError(f"nothing listens at {where}; {_REMEDY}") from None
     except (ConnectionResetError, BrokenPipeError):
@@ -86,7 +117,7 @@ class _Reader:
         return line
 
 
-def _ask(reader: _Reader, command: str, connect_timeout: float, timeout: float) -> dict[str, Any]:
+def _expect_greeting(reader: _Reader, connect_timeout: float) -> None:
     try:
         greeting = reader.line(time.monotonic() + connect_timeout)
     except TimeoutError:
@@ -98,16 +129,22 @@ def _ask(reader: _Reader, command: str, connect_timeout: float, timeout: float) 
             raise ClientError(f"{reader.where}: {said}")
         shown = "".join(c if c.isprintable() else "." for c in said[:40])
         raise ClientError(f"{reader.where} is no Iridium shell: it says {shown!r}; {_REMEDY}")
+
+
+def _ask(reader: _Reader, command: str, timeout: float, on_output: Callable[[str], None] | None) -> dict[str, Any]:
     deadline = time.monotonic() + timeout
     reader.connection.settimeout(timeout)
     reader.connection.sendall(f"{command} --json\n".encode())
-    # Texts from other nodes may come in between; the answer alone is an object.
-    while not (line := reader.line(deadline)).startswith(b"{"):
-        pass
-    try:
-        answer = json.loads(line)
-    except ValueError:
-        raise ClientError(f"{reader.where} answers with what is no JSON") from None
-    if not isinstance(answer, dict):
-        raise ClientError(f"{reader.where} answers with what is no JSON object")
-    return answer
+    while True:
+        # Texts from other nodes may come in between; the answer alone is an object, and what is printed before it.
+        while not (line := reader.line(deadline)).startswith(b"{"):
+            pass
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            raise ClientError(f"{reader.where} answers with what is no JSON") from None
+        if not isinstance(answer, dict):
+            raise ClientError(f"{reader.where} answers with what is no JSON object")
+        if on_output is None or answer.keys() != {"output"}:
+            return answer
+        on_output(str(answer["output"]))

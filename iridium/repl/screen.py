@@ -64,7 +64,11 @@ class Screen:
 
     def announce(self, sender: str, text: str) -> None:
         """Show a text from another node, and the prompt again where one stood."""
-        news = visible(f"* {sender}: {text}").replace("\n", "\\n") + "\n"
+        self.news(f"* {sender}: {text}".replace("\n", "\\n"))
+
+    def news(self, line: str) -> None:
+        """Show a line that nobody asked for, and the prompt again where one stood."""
+        news = visible(line) + "\n"
         if self.paused:
             self._news.append(news)
         else:

@@ -10,7 +10,12 @@ from twisted.internet.defer import Deferred
 
 from iridium.cluster.types import Delivery, Member, MeshView
 from iridium.events import EventRing
+from iridium.processes import Processes
+from iridium.processes.courier import Courier
+from iridium.processes.reach import Reach
 from iridium.scheduler import Scheduler
+from iridium.supervision.application import Package
+from iridium.supervision.types import ApplicationView
 
 
 class Texts(Protocol):
@@ -42,6 +47,28 @@ class Mesh(Protocol):
         """Drop a member that is down."""
 
 
+class Supervisor(Protocol):
+    """The applications of the node's cluster."""
+
+    def applications(self) -> list[ApplicationView]:
+        """Every application and where its replicas are."""
+
+    def has_image(self, digest: str) -> bool:
+        """Whether the node has an image."""
+
+    def upload(self, digest: str, size: int, offset: int, piece: bytes) -> bool:
+        """Take a piece of an image; whether it is whole now."""
+
+    def deploy(self, package: Package) -> ApplicationView:
+        """Have an application run."""
+
+    def stop_application(self, name: str) -> ApplicationView:
+        """Have an application run no more."""
+
+    def rebalance(self, name: str | None = None) -> list[str]:
+        """Have replicas move to where they would be placed today; the names of their applications."""
+
+
 class Node(Protocol):
     """The node that a session belongs to."""
 
@@ -51,6 +78,18 @@ class Node(Protocol):
     @property
     def scheduler(self) -> Scheduler:
         """Gives VMs their turns."""
+
+    @property
+    def processes(self) -> Processes:
+        """Those that run on it."""
+
+    @property
+    def courier(self) -> Courier:
+        """Their traffic with other nodes."""
+
+    @property
+    def reach(self) -> Reach:
+        """Processes wherever they run."""
 
     @property
     def events(self) -> EventRing:
@@ -65,8 +104,15 @@ class Node(Protocol):
         """Its place in the cluster."""
 
     @property
+    def supervisor(self) -> Supervisor | None:
+        """The applications of its cluster, or None for a node that runs none."""
+
+    @property
     def programs_dir(self) -> Path:
         """Where remote sessions load programs from."""
+
+    def leave(self) -> Deferred[None]:
+        """Leave the cluster."""
 
     def start_cluster(self, host: str | None = None, port: int | None = None) -> str:
         """Open the cluster port and give its address."""

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from iridium.assembler import Fragment
 from iridium.errors import CommandError, IridiumError
+from iridium.repl.children import Children
 from iridium.repl.commands import TABLE
 from iridium.repl.commands.running import report
 from iridium.repl.commands.table import (
@@ -78,6 +79,7 @@ class Session:
         local: as given.
         history: the last lines, the oldest first.
         workspace: its VM and program.
+        children: shows what processes do that it has spawned or observes.
         lines_done: how many lines are completely done.
         began: when the line that is being done began, by the reactor's clock.
     """
@@ -96,7 +98,9 @@ class Session:
         self.node = node
         self.local = local
         self.history: deque[str] = deque(maxlen=HISTORY)
-        self.workspace = Workspace(node.logical_cores)
+        self.children = Children(self._news, node.reactor.callLater)
+        record = node.processes.session_record(self.children)
+        self.workspace = Workspace(node.logical_cores, record)
         self.lines_done = 0
         self.began = 0.0
         self._screen = Screen(write)
@@ -116,6 +120,11 @@ class Session:
         self._quitting = False
         self._ended = False
         self._unfollow: Callable[[], None] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of its VM, which is a process; 0 where the node had no slot for it."""
+        return int(self.workspace.vm.record.pid)
 
     @property
     def busy(self) -> bool:
@@ -207,6 +216,10 @@ class Session:
         if self._breath is not None:
             self._breath.cancel()
         self.interrupt()
+        self.children.end()
+        record = self.workspace.give_back()
+        if record is not None:
+            self.node.processes.end_session(record)
         while self._queue:
             self._queue.popleft().done.callback(None)
 
@@ -361,11 +374,20 @@ class Session:
 
     # What the other end sees.
 
+    def _news(self, line: str) -> None:
+        self._screen.news(line)
+
     def show(self, result: Result) -> None:
         """Show a result before the line that it belongs to is done; dropped while the other end does not read."""
         if self._reads:
             as_json = self._current is not None and self._current.as_json
             self._screen.write_line(render(result, as_json=as_json))
+
+    def show_output(self, text: str) -> None:
+        """Show what a process prints while the line that asked for it is being done."""
+        if self._reads:
+            as_json = self._current is not None and self._current.as_json
+            (self._screen.write_json_output if as_json else self._screen.write)(text)
 
     def _show(self, result: Result | None, line: _Line) -> None:
         if result is not None:

@@ -16,6 +16,7 @@ from iridium.errors import CommandError
 from iridium.image import Image, is_image, parse
 from iridium.isa import WORD
 from iridium.vm import VM, Program
+from iridium.vm.record import Record
 
 RESERVE = 16 * 1024
 """Bytes of read-only data that a session reserves: strings and constants of hundreds of lines."""
@@ -25,6 +26,9 @@ MAX_CODE = 65_536 * WORD
 
 MAX_SYMBOLS = 16_384
 """Labels beyond which no line that defines one is added."""
+
+TYPED = "typed lines"
+"""What the program of a session is called that no file was loaded into."""
 
 _RESERVED = bytes(RESERVE)
 
@@ -54,12 +58,14 @@ def prepare(data: bytes, name: str) -> Loaded:
     """
     if is_image(data):
         image = parse(data)
-        return Loaded(name, Assembled(image, {}, len(image.read_only)), Program(image), [])
+        program = Program(image, grows=True, title=name)
+        return Loaded(name, Assembled(image, {}, len(image.read_only)), program, [])
     source = decode_source(data, name)
     assembled = assemble_program(source, file=name, line_table=True, reserve=RESERVE)
     # Whatever the file uses, lines that are typed later may use every instruction.
     assembled = assembled._replace(image=assembled.image._replace(version=1))
-    return Loaded(name, assembled, Program(assembled.image), source.split("\n"))
+    program = Program(assembled.image, grows=True, title=name)
+    return Loaded(name, assembled, program, source.split("\n"))
 
 
 class Workspace:
@@ -67,15 +73,17 @@ class Workspace:
 
     Args:
         logical_cores: what its VM is told of its node.
+        record: the slot of a table of processes that its VM has, or None for a VM that is no process.
 
     Attributes:
         vm: the machine.
         file: the file that the program came from, or None.
     """
 
-    def __init__(self, logical_cores: int = 1) -> None:
+    def __init__(self, logical_cores: int = 1, record: Record | None = None) -> None:
         program = self._start_empty()
-        self.vm = VM(program, logical_cores=logical_cores)
+        self.vm = VM(program, logical_cores=logical_cores, record=record)
+        self._record = record
 
     def _start_empty(self) -> Program:
         self.file: str | None = None
@@ -84,7 +92,7 @@ class Workspace:
         self._starts: list[int] = []
         self._texts: list[str] = []
         self._assembler = Interactive(reserve=RESERVE)
-        return Program(Image(b"", _RESERVED, 1))
+        return Program(Image(b"", _RESERVED, 1), grows=True, title=TYPED)
 
     @property
     def program(self) -> Program:
@@ -100,6 +108,13 @@ class Workspace:
     def read_only_used(self) -> int:
         """How many bytes of the read-only section hold something."""
         return self._assembler.read_only_used
+
+    def give_back(self) -> Record | None:
+        """The slot, for whoever gave it, once the VM has been stopped; it goes on with a record of its own."""
+        record, self._record = self._record, None
+        if record is not None:
+            self.vm = VM(self.program, logical_cores=self.vm.logical_cores)
+        return record
 
     def add(self, text: str, line: int) -> Fragment:
         """Put a typed line behind the code, with pc on it.
@@ -124,7 +139,7 @@ class Workspace:
         if fragment.symbols and len(self.symbols) >= MAX_SYMBOLS:
             raise CommandError(f"the program has {MAX_SYMBOLS} labels, the most; !clear_program empties it")
         at = fragment.read_only_at
-        program.read_only[at : at + len(fragment.read_only)] = fragment.read_only
+        program.put_data(at, fragment.read_only)
         if fragment.code:
             program.append(fragment.code)
             self._starts.append(fragment.code_at)
@@ -140,7 +155,7 @@ class Workspace:
         """Take it away again; pc goes to the end of the code."""
         program = self.program
         at = fragment.read_only_at
-        program.read_only[at : at + len(fragment.read_only)] = bytes(len(fragment.read_only))
+        program.put_data(at, bytes(len(fragment.read_only)))
         if fragment.code:
             program.truncate(fragment.code_at)
             del self._starts[-1], self._texts[-1]

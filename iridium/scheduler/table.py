@@ -88,7 +88,10 @@ class ProcessTable:
         return int(self.shared.alive)
 
     def load(self, program: Program) -> LoadedProgram:
-        """The form of a program that processes run; kept for as long as one of them does."""
+        """The form of a program that processes run; kept for as long as one of them does.
+
+        A program that grows must be given as it is now, :meth:`Program.frozen`.
+        """
         if calls.native:
             from iridium.vm.native.engine import runtime
 
@@ -102,8 +105,9 @@ class ProcessTable:
         return loaded
 
     def keep(self, loaded: LoadedProgram) -> None:
-        """Keep a program that processes may run which the runtime has started by itself."""
-        self._programs[loaded.address] = loaded
+        """Keep a program's form that processes run, before whoever spawned them lets go of it."""
+        if loaded.record.users:
+            self._programs[loaded.address] = loaded
 
     def _drop_programs(self) -> None:
         for address in [a for a, loaded in self._programs.items() if not loaded.record.users]:

@@ -15,9 +15,10 @@ from typing import Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from iridium.errors import IridiumError
+from iridium.errors import IridiumError, OptionError
 from iridium.scheduler.workers import MOST_RUNNING, Workers
 from iridium.vm import VM, Stop, run
+from iridium.vm.engine import FALLING_BACK, missing_llvmlite
 from iridium.vm.record import Waiting
 from iridium.vm.reference import Turn
 
@@ -108,6 +109,7 @@ class Task:
     def _turn(self, engine: Engine, seconds: Callable[[], float]) -> Turn:
         """Advance the VM for about :data:`TURN` seconds."""
         vm = self.vm
+        vm.record.turns += 1
         now = seconds()
         end = now + TURN
         while True:
@@ -142,6 +144,7 @@ class Scheduler:
 
     Attributes:
         engine: as given; what a single turn outside the scheduler is given with.
+        choice: as given.
         workers: the worker threads, and the processes.
     """
 
@@ -156,12 +159,22 @@ class Scheduler:
         threads: int = 1,
     ) -> None:
         self.engine = engine
-        self.workers = Workers(clock, threads, choice, self._happened)
+        self.choice = choice
+        missing = missing_llvmlite() if choice != "reference" else None
+        if missing is not None:
+            self._log.warn("{problem}; {instead}", problem=str(missing), instead=FALLING_BACK)
+        self.workers = Workers(clock, threads, choice if missing is None else "reference", self._happened)
+        self.workers.problem = missing
         self._clock = clock
         self._seconds = seconds
         self._tasks: set[Task] = set()
         self._ready: deque[Task] = deque()
         self._next: IDelayedCall | None = None
+
+    @property
+    def problem(self) -> OptionError | None:
+        """Why the engine that was chosen cannot be had; None where nothing is wrong, as far as is known."""
+        return self.workers.problem
 
     @property
     def running(self) -> int:

@@ -23,7 +23,7 @@ from iridium.errors import OptionError
 from iridium.isa import FIRST_OF_PROCESSES, WORD
 from iridium.scheduler.table import ProcessTable
 from iridium.vm import VM
-from iridium.vm.engine import WARM
+from iridium.vm.engine import FALLING_BACK, WARM
 from iridium.vm.program import Program
 from iridium.vm.record import Record
 from iridium.vm.runtime.calls import calls
@@ -52,6 +52,9 @@ EVENTS_AT_ONCE = 256
 MOST_RUNNING = 1 << 18
 """VMs that run at once: each takes half a kilobyte and a Python object."""
 
+LOOK_AGAIN = 0.01
+"""Seconds between two looks whether workers have dropped a VM: they do when its turn would come."""
+
 SLOW_TO_DECODE = 4096
 """Instructions of a program beyond which it is prepared in another thread than the reactor's."""
 
@@ -77,6 +80,7 @@ class Workers:
 
     Attributes:
         available: whether there is machine code; None before anybody knows, False where it cannot be.
+        problem: why there is none, once that is known.
         threads: as given.
         choice: as given.
         table: the processes.
@@ -97,6 +101,7 @@ class Workers:
         from iridium.vm.runtime.scheduling import TURN
 
         self.available: bool | None = False if choice == "reference" else None
+        self.problem: OptionError | None = None
         self.threads = threads
         self.choice = choice
         self.table = ProcessTable(threads, TURN)
@@ -112,6 +117,9 @@ class Workers:
         self._parked: list[Task] = []  # until the runtime is loaded or their programs are ready
         # Stopped in the queue: the worker that comes across them drops them, and their memory must last till then.
         self._dropped: dict[int, VM] = {}
+        # Who waits for that, and the call that looks whether it is so.
+        self._leaving: list[tuple[Record, Callable[[], None]]] = []
+        self._leaving_call: Any = None
         self._hot: dict[Any, Any] = {}  # programs that may get hot, by their native form
         self._workers: list[Worker] = []
         self._running: list[threading.Thread] = []
@@ -182,9 +190,26 @@ class Workers:
         # A turn is over in microseconds, unless the system runs other threads than the worker's in between.
         while calls.request_stop(self.table.shared, record):
             os.sched_yield()
+        self._keep_program(task)
         record.deadline = 0
         if record.state != IDLE or record.in_events:
             self._dropped[address] = task.vm
+
+    def when_dropped(self, record: Record, call: Callable[[], None]) -> None:
+        """Call something once no worker comes across a VM any more that was removed or has stopped."""
+        if self._stopped or (record.state == IDLE and not record.in_events):
+            self._dropped.pop(ctypes.addressof(record), None)
+            call()
+        else:
+            self._leaving.append((record, call))
+            if self._leaving_call is None:
+                self._leaving_call = self._reactor.callLater(LOOK_AGAIN, self._look_at_leaving)
+
+    def _look_at_leaving(self) -> None:
+        self._leaving_call = None
+        leaving, self._leaving = self._leaving, []
+        for record, call in leaving:
+            self.when_dropped(record, call)
 
     def stop(self) -> None:
         """End the workers, and with them all VMs."""
@@ -200,6 +225,9 @@ class Workers:
         if self._pumping is not None:
             self._pumping.cancel()
             self._pumping = None
+        if self._leaving_call is not None:
+            self._leaving_call.cancel()
+            self._look_at_leaving()
         self._tasks.clear()
         self._parked.clear()
         self._dropped.clear()
@@ -267,6 +295,12 @@ class Workers:
     def finished(self, task: Task) -> None:
         """Forget a task whose VM has stopped."""
         self._tasks.pop(ctypes.addressof(task.vm.record), None)
+        self._keep_program(task)
+
+    def _keep_program(self, task: Task) -> None:
+        """Let those go on whom a VM has spawned, which has another program when it runs the next time."""
+        if task.vm.native is not None:
+            self.table.keep(task.vm.native)
 
     def pump(self) -> None:
         """Where there are no threads: go on soon, on the reactor thread."""
@@ -306,7 +340,10 @@ class Workers:
 
     def _not_there(self, failure: Failure) -> None:
         failure.trap(OptionError)
-        self._log.warn("{problem}; programs run in the reference engine", problem=str(failure.value))
+        error = failure.value
+        assert isinstance(error, OptionError)
+        self.problem = error
+        self._log.warn("{problem}; {instead}", problem=str(error), instead=FALLING_BACK)
         self.available = False
         self._release()
 
@@ -324,7 +361,7 @@ class Workers:
             call()
 
     def _prepare(self, task: Task) -> None:
-        program = task.vm.program
+        program = task.vm.program.frozen()
         compiled = self.choice == "compiled" and self.available
         ready = program.native is not None and (not compiled or program.native.compiled is not None)
         if ready or (not compiled and len(program.code) < WORD * SLOW_TO_DECODE):
@@ -358,10 +395,14 @@ class Workers:
 
     def _submit(self, task: Task) -> None:
         vm = task.vm
-        loaded = self.table.load(vm.program)
+        program = vm.program.frozen()
+        loaded = self.table.load(program)
         vm.native = loaded
         vm.record.program = loaded.address
-        self.watch_heat(vm.program)
+        # What it asked its node for before it was stopped is not answered any more.
+        vm.record.answered = 0
+        vm.record.turns += 1
+        self.watch_heat(program)
         address = ctypes.addressof(vm.record)
         self._tasks[address] = task
         self._dropped.pop(address, None)

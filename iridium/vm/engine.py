@@ -24,11 +24,34 @@ Engine: TypeAlias = Callable[[VM, int], Turn]
 WARM = 4096
 """Instructions that a VM executes before ``auto`` loads LLVM for it: what a program needs that is over at once."""
 
+FALLING_BACK = "programs run in the reference engine"
+"""What ``auto`` does where there is no native engine, for whoever is told."""
+
+NEEDS_LLVMLITE = ("native", "compiled")
+"""The engines that cannot do without llvmlite; ``auto`` can."""
+
+
+class NativeUnavailableError(OptionError):
+    """There is no llvmlite that could make machine code here."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{why}: install it with `pip install llvmlite`, or choose --engine reference")
+
+
+def missing_llvmlite() -> NativeUnavailableError | None:
+    """What is wrong where llvmlite is not installed; None where it is.
+
+    Loads nothing: whether LLVM knows this machine shows when it is loaded.
+    """
+    import importlib.util  # a program that is over at once need not pay for it
+
+    if importlib.util.find_spec("llvmlite") is not None:
+        return None
+    return NativeUnavailableError("the native engines need llvmlite, which is not installed")
+
 
 def _auto() -> Engine:
-    """The reference engine, then the native ones for what goes on; without llvmlite, the reference engine
-    alone.
-    """
+    """The reference engine, then the native ones for what goes on; without llvmlite, the former alone."""
     tiered: list[Engine] = []
 
     def run(vm: VM, budget: int) -> Turn:
@@ -41,7 +64,7 @@ def _auto() -> Engine:
         try:
             tiered.append(_load("tiered"))
         except OptionError as error:
-            print(f"iridium: {error}", file=sys.stderr)
+            print(f"iridium: {error}; {FALLING_BACK}", file=sys.stderr)
             tiered.append(reference.run)
         return tiered[0](vm, budget - first)
 
@@ -69,13 +92,16 @@ ENGINES: dict[str, Callable[[], Engine]] = {
 
 
 def check_engine(name: str) -> None:
-    """Whether there is an engine of that name; whether it can run here shows when it is used.
+    """Whether there is an engine of that name, and what it needs; nothing is loaded.
 
     Raises:
         OptionError: there is none.
+        NativeUnavailableError: it cannot run here.
     """
     if name not in ENGINES:
         raise OptionError(f"--engine {name!r} is none of {', '.join(ENGINES)}")
+    if name in NEEDS_LLVMLITE and (missing := missing_llvmlite()):
+        raise missing
 
 
 def find_engine(name: str) -> Engine:

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeAlias
 
 from iridium.errors import ImageError
 from iridium.image import HEADER, Image, parse
-from iridium.isa import BY_NAME, INSTRUCTIONS, REGISTERS, WORD, Fault, Instruction, Kind
+from iridium.isa import BY_NAME, FIRST_OF_PROCESSES, INSTRUCTIONS, REGISTERS, WORD, Fault, Instruction, Kind
 from iridium.vm import VM, Limits, Program
 from iridium.vm.machine import HEAP_START
 from iridium.vm.output import LONGEST_STRING
@@ -54,6 +54,9 @@ DEEPEST = 3
 
 RARE = {"HLT": 0.03, "HLTR": 0.03, "RET": 0.1, "NOP": 0.3, "PRTS": 0.5, "CALL": 0.1, "LOOP": 0.2, "CLOOP": 0.3}
 """How often instructions are taken that end or derail a program; others that leave get 0.15, the rest 1."""
+
+WAITING = ("RECV", "RECVM", "REGISTER", "SPAWNON", "WHEREIS")
+"""Instructions that wait for ever where there is no node: programs here run without one, so these end them."""
 
 Late: TypeAlias = Callable[[], int]
 """A value that is known when the program is complete."""
@@ -163,7 +166,9 @@ class Author:
         self.base = HEADER + len(self.read_only)
         self.version = int(chance.random() < 0.95)
         self.rows = [row for row in INSTRUCTIONS if row.version <= self.version]
-        self.weights = [RARE.get(row.name, 0.15 if row.leaves else 1.0) for row in self.rows]
+        self.weights = [
+            RARE.get(row.name, 0.15 if row.leaves or row.name in WAITING else 1.0) for row in self.rows
+        ]
 
     # What is written down.
 
@@ -290,7 +295,16 @@ class Author:
 
     def _prepare(self, row: Instruction, first: int, values: list[int | Late]) -> None:
         """Give the registers of an instruction values that it was made for."""
-        if Fault.HEAP_BOUNDS in row.faults:
+        second = values[1] if len(values) > 1 and isinstance(values[1], int) and values[1] < REGISTERS else None
+        if row.name == "SENDM" and second is not None:
+            size = values[2]
+            if isinstance(size, int) and size < REGISTERS:
+                self.constant(size, self.chance.choice((0, 1, 4, HEAP_START)))
+            self.constant(second, self.heap_address(row))
+        elif row.name == "SPAWNON" and second is not None:
+            self._prepare_jump(row, first)
+            self.constant(second, self.chance.choice((-1, -2, self.offset(), self.offset())))
+        elif Fault.HEAP_BOUNDS in row.faults:
             self.constant(first, self.heap_address(row))
         elif Fault.READ_ONLY_BOUNDS in row.faults:
             self.constant(first, self.offset())
@@ -342,7 +356,7 @@ class Author:
         """Some instructions in a row that go on with the next."""
         for _ in range(self.chance.randint(1, most)):
             row = self.chance.choice(self.rows)
-            while row.leaves:
+            while row.leaves or row.name in WAITING:
                 row = self.chance.choice(self.rows)
             self.instruction(row)
 
@@ -445,7 +459,9 @@ class Author:
     def branch(self, depth: int) -> None:
         """A comparison, and a piece that is left out by it."""
         after = Place()
-        compares = [row for row in self.rows if "equal_flag =" in row.semantics]
+        compares = [
+            row for row in self.rows if "equal_flag =" in row.semantics and row.opcode < FIRST_OF_PROCESSES
+        ]
         self.instruction(self.chance.choice(compares))
         if self.version and self.chance.random() < 0.5:
             self.emit("DJMPN", lambda: self.address(after))
@@ -493,7 +509,7 @@ class Author:
         self.constant(end, to)
         self.constant(step, stride)
         head = self.mark()
-        rows = [row for row in self.rows if Fault.HEAP_BOUNDS in row.faults]
+        rows = [row for row in self.rows if Fault.HEAP_BOUNDS in row.faults and row.opcode < FIRST_OF_PROCESSES]
         for _ in range(chance.randint(1, 3)):
             self.emit((row := chance.choice(rows)).name, counter, self.operand(row.operands[1]))
             if chance.random() < 0.3:

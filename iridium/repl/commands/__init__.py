@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from iridium.repl.commands import cluster, general, machine, program, running
+from iridium.repl.commands import applications, cluster, general, machine, processes, program, running, stats
 from iridium.repl.commands.table import Table
 
-TABLE = Table([*general.COMMANDS, *program.COMMANDS, *running.COMMANDS, *machine.COMMANDS, *cluster.COMMANDS])
+TABLE = Table(
+    [
+        *general.COMMANDS,
+        *program.COMMANDS,
+        *running.COMMANDS,
+        *stats.COMMANDS,
+        *machine.COMMANDS,
+        *processes.COMMANDS,
+        *cluster.COMMANDS,
+        *applications.COMMANDS,
+    ]
+)
 """Every command, in the order of ``!help``."""

@@ -142,7 +142,7 @@ def join_cluster(session: Session, arguments: list[str]) -> Answer:
 
 def leave_cluster(session: Session, arguments: list[str]) -> Answer:
     """``!leave_cluster``."""
-    return _then(session.node.mesh.leave(), lambda _: Done("this node has left the cluster"))
+    return _then(session.node.leave(), lambda _: Done("this node has left the cluster"))
 
 
 def tell(session: Session, arguments: list[str]) -> Answer:

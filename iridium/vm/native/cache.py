@@ -17,6 +17,9 @@ from iridium.isa import INSTRUCTIONS
 MOST_BYTES = 64 * 1024 * 1024
 """What the directory may hold: thousands of programs."""
 
+PRUNE_EVERY = 64
+"""Objects that are kept between two looks at how much there is: looking reads the whole directory."""
+
 LARGEST = 32 * 1024 * 1024
 """The most bytes of one object that are read."""
 
@@ -51,6 +54,7 @@ class ObjectCache:
     def __init__(self, directory: Path, identity: str) -> None:
         self._directory = directory
         self._identity = identity
+        self._kept = 0
         self.usable = self._prepare()
 
     def _prepare(self) -> bool:
@@ -91,7 +95,9 @@ class ObjectCache:
                 os.replace(draft, path)
             finally:
                 draft.unlink(missing_ok=True)
-            self._prune()
+            if self._kept % PRUNE_EVERY == 0:
+                self._prune()
+            self._kept += 1
 
     def _prune(self) -> None:
         """Drop the files that were made longest ago, once there are too many bytes."""

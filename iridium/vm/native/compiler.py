@@ -5,10 +5,9 @@ is entered and written where it is left. Whatever is rare is left to the native 
 instruction: faults, waiting, the first use of memory, and the end of a turn.
 
 **Budget.** At a checkpoint the cost of its block is taken off the budget, or the function is left if that is more
-than there is. A shorter way than the longest gives back the difference, so that what is taken off and not
-executed yet is the cost of the block that control is in; what leaves in the middle of a block gives back the rest
-of it. All these numbers are constants, and a loop with one way costs one subtraction and one branch that is never
-taken.
+than there is. A shorter way than the longest gives back the difference, so that what is taken off and not executed
+yet is the cost of the block that control is in; what leaves in the middle of a block gives back the rest of it.
+All these numbers are constants, and a loop with one way costs one subtraction and one branch that is never taken.
 """
 
 from __future__ import annotations

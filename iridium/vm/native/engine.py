@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import functools
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from iridium.errors import OptionError
+from iridium.vm.engine import NativeUnavailableError, missing_llvmlite
 from iridium.vm.machine import VM
 from iridium.vm.native.cache import ObjectCache, compiler_digest, default_directory
 from iridium.vm.program import Program
@@ -48,15 +49,6 @@ CALLED = (
 """The functions of the runtime that compiled programs call."""
 
 
-class NativeUnavailableError(OptionError):
-    """There is no llvmlite that could make machine code here."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            f"the native engines need llvmlite ({why}): `pip install llvmlite`, or choose --engine reference"
-        )
-
-
 class Compiled(NamedTuple):
     """A program in machine code.
 
@@ -71,6 +63,10 @@ class Compiled(NamedTuple):
     linked: list[Any]
     seconds: float
     from_cache: bool
+
+
+class CancelledError(Exception):
+    """Nobody wants the program compiled any more."""
 
 
 class Runtime:
@@ -91,12 +87,14 @@ class Runtime:
     """
 
     def __init__(self, directory: Path | None = None) -> None:
+        if missing := missing_llvmlite():
+            raise missing
         try:
             from iridium.vm.native.jit import Jit
 
             self.jit = Jit()
         except (ImportError, OSError, RuntimeError) as error:
-            raise NativeUnavailableError(str(error)) from None
+            raise NativeUnavailableError(f"llvmlite does not work here ({error})") from None
         self.lock = threading.Lock()
         self.cache = ObjectCache(directory or default_directory(), f"{compiler_digest()} {self.jit.identity}")
         binary = self.cache.get("runtime")
@@ -131,10 +129,17 @@ class Runtime:
             native = program.native = NativeProgram(program, self.pieces)
         return native
 
-    def compile(self, program: Program) -> Compiled:
+    def compile(self, program: Program, go_on: Callable[[], bool] = lambda: True) -> Compiled:
         """Compile a program, or find it in the cache.
 
         Takes up to seconds; any thread may do it, while the program runs.
+
+        Args:
+            program: the program.
+            go_on: asked before each region, which takes a fraction of a second.
+
+        Raises:
+            CancelledError: ``go_on`` said no.
         """
         from iridium.vm.native.compiler import region_ir
         from iridium.vm.native.flow import Flow
@@ -148,6 +153,8 @@ class Runtime:
         for number in range(len(flow.regions)):
             ir, starts = region_ir(flow, number)
             name = f"region{number}"
+            if not go_on():
+                raise CancelledError
             with self.lock:
                 binary = self.cache.get(f"{content} {name}")
                 if binary is None:
@@ -172,6 +179,7 @@ class BackgroundCompiler:
         self._runtime = runtime
         self._waiting: queue.Queue[tuple[NativeProgram, Program] | None] = queue.Queue(MOST_WAITING)
         self._thread: threading.Thread | None = None
+        self._stopping = False
         self.busy = False
 
     def consider(self, native: NativeProgram, program: Program) -> None:
@@ -184,22 +192,31 @@ class BackgroundCompiler:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, daemon=True, name="compiler")
             self._thread.start()
+            atexit.register(self.stop)
 
     def _run(self) -> None:
-        while (job := self._waiting.get()) is not None:
-            native, program = job
+        while (job := self._waiting.get()) is not None and not self._stopping:
             self.busy = True
-            native.enter_at(self._runtime.compile(program))
-            del native, program, job
+            self._compile(*job)
+            del job  # a program that nobody runs any more goes away
             self.busy = False
+
+    def _compile(self, native: NativeProgram, program: Program) -> None:
+        try:
+            native.enter_at(self._runtime.compile(program, lambda: not self._stopping))
+        except CancelledError:
+            pass
+        except Exception:  # a bug: this program stays in the interpreter, and others are compiled all the same
+            import logging
+
+            logging.getLogger("iridium").exception("a program could not be compiled")
 
     def stop(self) -> None:
         """Compile nothing more, and wait for what is being compiled: ending the process under LLVM breaks it."""
         if self._thread is not None:
-            with contextlib.suppress(queue.Empty):
-                while True:
-                    self._waiting.get_nowait()
-            self._waiting.put(None)
+            self._stopping = True
+            with contextlib.suppress(queue.Full):  # then it does not wait for anything
+                self._waiting.put_nowait(None)
             self._thread.join()
             self._thread = None
 

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from iridium.isa import CODE, WORD, Fault, Instruction
-from iridium.vm.native.lowering import INTERPRETED
 from iridium.vm.native.program import decode
 from iridium.vm.program import Program
 
@@ -43,7 +42,7 @@ class Op(NamedTuple):
     @property
     def ends_block(self) -> bool:
         """Whether control can go elsewhere than to the next instruction."""
-        return self.row is None or self.row.leaves or self.row.name in INTERPRETED
+        return self.row is None or self.row.leaves
 
     @property
     def goes_on(self) -> bool:
@@ -60,10 +59,7 @@ class Op(NamedTuple):
         return None
 
 
-_NEVER_ON = frozenset(("HLT", "HLTR", "EXIT", "JMP", "JMPF", "JMPB", "RET"))
-
-_ENTERED_AGAIN = frozenset(("RECV", "RECVT"))
-"""Instructions that often wait, and at which compiled code is then entered."""
+_NEVER_ON = frozenset(("HLT", "HLTR", "JMP", "JMPF", "JMPB", "RET"))
 
 
 class Flow:
@@ -99,9 +95,7 @@ class Flow:
         return self.base + WORD * index
 
     def successors(self, start: int) -> list[int]:
-        """The blocks that follow a block, other than by a computed jump; a call's are its target and what is
-        next.
-        """
+        """The blocks behind a block, other than by a computed jump; a call's are its target and what is next."""
         end = self.blocks[start]
         last = self.ops[end - 1]
         found = [last.target] if last.target is not None else []
@@ -146,8 +140,6 @@ class Flow:
         for index, op in enumerate(self.ops):
             if op.ends_block:
                 leaders.add(index + 1)
-            if op.row is not None and op.row.name in _ENTERED_AGAIN:
-                leaders.add(index)
             if op.target is not None:
                 leaders.add(op.target)
         for targets in self.candidates.values():
@@ -203,11 +195,8 @@ class Flow:
             is_call = op.row is not None and op.row.name == "CALL"
             if target is not None and (is_call or target <= index):
                 found.add(target)
-            comes_back = is_call or (op.row is not None and op.row.name in INTERPRETED)
-            if comes_back and index + 1 < len(self.ops):
+            if is_call and index + 1 < len(self.ops):
                 found.add(index + 1)
-            if op.row is not None and op.row.name in _ENTERED_AGAIN:
-                found.add(index)
         for targets in self.candidates.values():
             found |= targets
         return found | self._loop_exits()
@@ -236,9 +225,7 @@ class Flow:
         return regions
 
     def _parts(self, body: list[int]) -> Iterable[list[int]]:
-        """Cut a long subroutine where no loop goes across, or anyhow once a part is twice as long as it should
-        be.
-        """
+        """Cut a long subroutine where no loop goes across, or anyhow where a part gets twice too long."""
         cut_by_loop: set[int] = set()
         for block in body:
             for target in self.successors(block):
@@ -256,9 +243,7 @@ class Flow:
             yield part
 
     def _enter_regions(self) -> None:
-        """Whatever is reached from another region is a checkpoint, since regions are entered at checkpoints
-        only.
-        """
+        """What is reached from another region is a checkpoint: regions are entered at checkpoints only."""
         region_of = {block: at for at, region in enumerate(self.regions) for block in region}
         for block, region in region_of.items():
             self.checkpoints.update(target for target in self.successors(block) if region_of[target] != region)

@@ -116,9 +116,11 @@ class NativeProgram(LoadedProgram):
         for index, address in compiled.entries.items():
             _ADDRESS.pack_into(table, _ADDRESS.size * index, address)
         self.record.entries = ctypes.addressof(table)
-        # The marker comes last: the interpreter stops at it only to find the entry. Each is one aligned store.
+        # The marker comes last: the interpreter stops at it only to find the entry. Each is one aligned store, as
+        # ctypes makes them; struct would write byte by byte, and the interpreter might jump to half an address.
+        decoded = (Decoded * (self.record.count + 1)).from_buffer(self._code)
         for index in compiled.entries:
-            _ADDRESS.pack_into(self._code, DECODED * index, self._pieces[MARKER])
+            decoded[index].lowered = self._pieces[MARKER]
 
     def __del__(self) -> None:
         # Nobody runs it any more: a VM that could has a reference to this object.

@@ -9,9 +9,13 @@ from iridium.vm.runtime.layout import (
     BYTES_MESSAGE,
     ENDED,
     EXIT,
+    FREE,
+    GENERATIONS,
     GONE,
     KILL_PROCESS,
     KILLED,
+    LINK_TO,
+    LINKED,
     NO_PROCESS,
     NODE_DOWN,
     PID_MESSAGE,
@@ -34,6 +38,7 @@ from iridium.vm.runtime.mailbox import BLOCK, LONGEST_MESSAGE, SLOT, deliver, fi
 from iridium.vm.runtime.processes import (
     allocate,
     begin,
+    enter_watch,
     is_instruction,
     kill,
     release_slot,
@@ -41,7 +46,7 @@ from iridium.vm.runtime.processes import (
     work_off,
 )
 from iridium.vm.runtime.remote import LETTER, REGISTERS, acquire_peer, note_known, put_notice, release_peer
-from iridium.vm.runtime.subset import address, at, copy, i32, load, native, store, u32, u64
+from iridium.vm.runtime.subset import address, at, copy, i32, load, native, store, store_release, u32, u64
 
 MOST_PROXIES = 65_536
 """Processes of one other node that this node keeps a place for."""
@@ -85,18 +90,21 @@ def intern(worker: Worker, peer: Peer, pid: u32) -> u32:
             proxy = at(Record, found)
             if proxy.parent == pid:
                 return known
+            if ((pid >> SLOT_BITS) - (proxy.parent >> SLOT_BITS)) % GENERATIONS >= GENERATIONS // 2:
+                return u32(0)  # an old pid, from a third node or kept as a number: the one that is there lives
             # Its slot is used again, so it has ended.
             end_proxy(worker, proxy, i32(NO_PROCESS))
     if peer.proxy_count >= MOST_PROXIES:
         peer.unknown += 1
         return u32(0)
-    new = allocate(shared, u32(PROXY))
+    new = allocate(shared, u32(FREE))
     if new == 0:
         peer.unknown += 1
         return u32(0)
     vm = at(Record, new)
     vm.program = address(peer)
     vm.parent = pid
+    store_release(vm, "kind", PROXY)
     peer.proxy_count += 1
     store(u32, place, vm.pid)
     return vm.pid
@@ -197,8 +205,15 @@ def read_letters(worker: Worker, peer: Peer, data: u64, size: u64) -> u64:
             found = find(shared, to)
             if found != 0:
                 answer_spawn(worker, peer, at(Record, found), letter.sender)
+        elif kind == LINK_TO:
+            found = find(shared, to)
+            other = intern(worker, peer, letter.sender)
+            if found != 0 and other != 0:
+                enter_watch(worker, at(Record, found), u32(LINKED), u32(LINKED), other)
         else:
             break
+        if length > size - here:
+            length = size - here  # the bytes of the last record need not be padded
         here += length
     return here
 

@@ -111,6 +111,7 @@ class Shared(ctypes.Structure):
     peers: int
     peer_count: int
     dead_ring: int
+    unread: int
 
     _fields_ = [
         ("lock", ctypes.c_uint32),  # of the queue
@@ -157,6 +158,7 @@ class Shared(ctypes.Structure):
         ("peers", ctypes.c_uint64),  # the addresses of the other nodes' Peers, by their number
         ("peer_count", ctypes.c_uint64),
         ("dead_ring", ctypes.c_uint64),  # the last dead letters
+        ("unread", ctypes.c_uint64),  # messages that were in mailboxes whose processes ended
     ]
 
 
@@ -226,6 +228,7 @@ class Peer(ctypes.Structure):
     slow: int
     broken: int
     large: int
+    special: int
     asking: int
     refused: int
     dropped: int
@@ -248,7 +251,9 @@ class Peer(ctypes.Structure):
         ("slow", ctypes.c_uint32),  # records in the ring that the host must look at one by one
         ("broken", ctypes.c_uint32),  # 1: something that must not be lost did not fit; the session has to end
         ("large", ctypes.c_uint32),  # messages in blocks of their own that have not left yet
+        ("special", ctypes.c_uint32),  # of the records that were taken out last, those that count as slow
         ("asking", ctypes.c_uint32),  # processes of this node that have asked it for another and wait
+        ("padding", ctypes.c_uint32),
         ("refused", ctypes.c_uint64),  # messages that did not fit
         ("dropped", ctypes.c_uint64),  # messages that were in the ring when the session ended
         ("programs", ctypes.c_uint64),  # the addresses of the programs that it knows by number
@@ -301,6 +306,8 @@ QUEUED = 1
 RUNNING = 2
 ASLEEP = 3
 """In no queue: it waits for a message or for a point in time."""
+NEW = 4
+"""In no queue: whoever makes it has not started it yet, and nobody else may touch its registers."""
 
 # ``Record.stop_requested``.
 STOP = 1
@@ -344,10 +351,12 @@ EXIT = 20
 """A process that the receiver is linked to has ended abnormally; the value is its exit reason."""
 KILL_PROCESS = 21
 """The receiver is to end."""
-SPAWN_THERE = 22
-"""The sender wants a process: the value is the number of its program, in place of a receiver stands where it begins;
-its registers follow."""
-SPAWNED = 23
+LINK_TO = 22
+"""The sender has linked itself to the receiver."""
+SPAWN_THERE = 23
+"""The sender wants a process: the value is the number of its program, in place of a receiver stands where it
+begins; its registers follow."""
+SPAWNED = 24
 """The process that the receiver wanted: the sender is it, or 0."""
 
 # ``Watch.kind``, in the list of one process.

@@ -3,7 +3,8 @@
 A lock is held for some tens of instructions, so whoever waits for one does not sleep: it tries again, and lets
 other threads run, since the holder may be one that the system has stopped.
 
-Whoever holds several takes them in this order: a mailbox's, the queue's, the timers', the events'.
+Whoever holds several takes them in this order: a mailbox's, the queue's, the timers', a peer's, the events'.
+Nobody holds two mailboxes, and the table's lock is held alone.
 """
 
 from __future__ import annotations

@@ -116,14 +116,16 @@ def put_message(worker: Worker, vm: Record, kind: u32, value: u64, sender: u32) 
     if vm.mailbox_count >= MOST_MESSAGES and kind != END_MESSAGE:
         add_atomic(shared, "overruns", 1)
         return u32(0)
+    size: u64 = 0
     if kind == BYTES_MESSAGE:
         size = at(Block, value).size
         if u64(vm.mailbox_bytes) + size > MOST_BYTES:
             add_atomic(shared, "overruns", 1)
             return u32(0)
-        vm.mailbox_bytes += u32(size)
     if grow_mailbox(vm) == 0:
+        add_atomic(shared, "overruns", 1)
         return u32(0)
+    vm.mailbox_bytes += u32(size)
     place = (vm.mailbox_head + vm.mailbox_count) & (vm.mailbox_capacity - 1)
     message = at(Message, vm.mailbox + u64(place) * MESSAGE)
     message.value = value

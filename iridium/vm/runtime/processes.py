@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from iridium.isa import WORD, Fault
 from iridium.vm.machine import HEAP_START
-from iridium.vm.output import ITEM, RING_HEADER, Ring
+from iridium.vm.output import ITEM, RING_HEADER
 from iridium.vm.record import Record, Stop
 from iridium.vm.runtime.layout import (
     ASLEEP,
@@ -23,7 +23,9 @@ from iridium.vm.runtime.layout import (
     KILL,
     KILL_PROCESS,
     KILLED,
+    LINK_TO,
     LINKED,
+    NEW,
     NO_PROCESS,
     PROCESS,
     PROXY,
@@ -46,9 +48,9 @@ from iridium.vm.runtime.locks import (
     release_mailbox,
     release_table,
 )
-from iridium.vm.runtime.mailbox import SLOT, acquire_process, drop_messages, put_message
+from iridium.vm.runtime.mailbox import MOST_MESSAGES, SLOT, acquire_process, drop_messages, put_message
 from iridium.vm.runtime.queue import push, tell_host, wake
-from iridium.vm.runtime.remote import REGISTERS, put_notice, tell_peers
+from iridium.vm.runtime.remote import REGISTERS, note_known, put_notice, tell_peers
 from iridium.vm.runtime.subset import (
     add_atomic,
     address,
@@ -56,10 +58,11 @@ from iridium.vm.runtime.subset import (
     clear,
     compare_exchange,
     copy,
+    exchange,
     external,
     i32,
-    load_acquire,
     native,
+    store_release,
     u32,
     u64,
 )
@@ -150,7 +153,7 @@ def release_memory(vm: Record) -> None:
 def begin(worker: Worker, program: u64, pc: u32, parent: u32) -> u64:
     """A new process, which has no turns yet; or 0 where there are too many."""
     shared = at(Shared, worker.shared)
-    found = allocate(shared, u32(PROCESS))
+    found = allocate(shared, u32(FREE))
     if found == 0:
         return u64(0)
     vm = at(Record, found)
@@ -163,15 +166,18 @@ def begin(worker: Worker, program: u64, pc: u32, parent: u32) -> u64:
     vm.limit = u64(FOREVER)
     vm.parent = parent
     vm.worker = address(worker)
+    vm.state = u32(NEW)
     add_atomic(at(ProgramRecord, program), "users", 1)
     add_atomic(shared, "spawned", 1)
+    # Last: somebody may guess its pid, and from now on it is one.
+    store_release(vm, "kind", PROCESS)
     return found
 
 
 @native
 def start(worker: Worker, vm: Record) -> None:
-    """Let a new process have turns."""
-    if compare_exchange(vm, "state", IDLE, QUEUED):
+    """Let a new process have turns. One that was killed meanwhile ends in its first."""
+    if compare_exchange(vm, "state", NEW, QUEUED):
         push(worker, vm)
 
 
@@ -218,12 +224,8 @@ def add_watch(vm: Record, kind: u32, pid: u32) -> u32:
 
 
 @native
-def remove_watch(shared: Shared, owner: u32, kind: u32, pid: u32) -> None:
-    """Take a watch out of a process's list, where both are there."""
-    found = acquire_process(shared, owner)
-    if found == 0:
-        return
-    vm = at(Record, found)
+def drop_watch(vm: Record, kind: u32, pid: u32) -> u32:
+    """Take a watch out of a process's list, whose lock the caller holds; whether it was there."""
     before: u64 = 0
     place = vm.watches
     while place != 0:
@@ -234,18 +236,32 @@ def remove_watch(shared: Shared, owner: u32, kind: u32, pid: u32) -> None:
             else:
                 at(Watch, before).next = watch.next
             free(place)
-            break
+            return u32(1)
         before = place
         place = watch.next
+    return u32(0)
+
+
+@native
+def remove_watch(shared: Shared, owner: u32, kind: u32, pid: u32) -> u32:
+    """Take a watch out of a process's list; whether both were there."""
+    found = acquire_process(shared, owner)
+    if found == 0:
+        return u32(0)
+    vm = at(Record, found)
+    there = drop_watch(vm, kind, pid)
     release_mailbox(vm)
+    return there
 
 
 @native
 def enter_watch(worker: Worker, vm: Record, kind: u32, other_kind: u32, pid: u32) -> u32:
     """Enter a watch on both sides. 0: no room; 1: done; 2: there is no such process."""
     shared = at(Shared, worker.shared)
+    mine: u32 = 0
     acquire_mailbox(vm)
-    mine = add_watch(vm, kind, pid)
+    if vm.kind != ENDED and vm.kind != FREE:
+        mine = add_watch(vm, kind, pid)
     release_mailbox(vm)
     if mine != 1:
         if mine == 2:
@@ -259,34 +275,41 @@ def enter_watch(worker: Worker, vm: Record, kind: u32, other_kind: u32, pid: u32
         release_mailbox(other)
         if result == 2:
             result = u32(1)
-    if result != 1 or found == 0:
-        remove_watch(shared, vm.pid, kind, pid)
     if found == 0:
         result = u32(2)
+    if result != 1 and remove_watch(shared, vm.pid, kind, pid) == 0:
+        # An earlier watch of the same process was just worked off, and this one with it.
+        result = u32(1)
     return result
 
 
 @native
-def tell_end(worker: Worker, to: u32, pid: u32, reason: i32) -> None:
-    """Put the notice that a process has ended into a mailbox."""
+def tell_end(worker: Worker, to: u32, pid: u32, reason: i32, watched: u32) -> None:
+    """Put the notice that a process has ended into a mailbox; if ``watched``, only where there is a watch for it,
+    which is taken out in the same step: so it comes once, and none comes after DEMONITOR.
+    """
     found = acquire_process(at(Shared, worker.shared), to)
     if found != 0:
         vm = at(Record, found)
-        put_message(worker, vm, u32(END_MESSAGE), u64(u32(reason)), pid)
+        if watched == 0 or drop_watch(vm, u32(WATCHES), pid) != 0:
+            put_message(worker, vm, u32(END_MESSAGE), u64(u32(reason)), pid)
         release_mailbox(vm)
 
 
 @native
 def monitor(vm: Record, pid: u32) -> u32:
-    """MONITOR: whether there was room; of a process that is not there, the notice comes at once."""
-    if vm.worker == 0:
+    """MONITOR: whether there was room; of a process that is not there, the notice comes at once.
+
+    Notices are never refused, so there are no more of them than watches: a full mailbox asks for none.
+    """
+    if vm.worker == 0 or vm.mailbox_count >= MOST_MESSAGES:
         return u32(0)
     worker = at(Worker, vm.worker)
     if pid == vm.pid:
         return u32(0)
     result = enter_watch(worker, vm, u32(WATCHES), u32(WATCHED_BY), pid)
     if result == 2:
-        tell_end(worker, vm.pid, pid, i32(NO_PROCESS))
+        tell_end(worker, vm.pid, pid, i32(NO_PROCESS), u32(0))
         result = u32(1)
     return result
 
@@ -311,7 +334,23 @@ def link(vm: Record, pid: u32) -> u32:
     if result == 2:
         kill(worker, vm.pid, i32(NO_PROCESS))
         result = u32(1)
+    elif result == 1:
+        link_away(at(Shared, worker.shared), vm.pid, pid)
     return result
+
+
+@native
+def link_away(shared: Shared, pid: u32, other: u32) -> None:
+    """Tell the node of a process, if it is another than this, that one of this node is linked to it."""
+    found = acquire_process(shared, other)
+    if found == 0:
+        return
+    proxy = at(Record, found)
+    if proxy.kind == PROXY:
+        peer = at(Peer, proxy.program)
+        note_known(shared, peer, pid)
+        put_notice(shared, peer, proxy.parent, pid, u32(LINK_TO), i32(0))
+    release_mailbox(proxy)
 
 
 @native
@@ -355,8 +394,7 @@ def work_off(worker: Worker, watches: u64, pid: u32, reason: i32) -> None:
     while place != 0:
         watch = at(Watch, place)
         if watch.kind == WATCHED_BY:
-            remove_watch(shared, watch.pid, u32(WATCHES), pid)
-            tell_end(worker, watch.pid, pid, reason)
+            tell_end(worker, watch.pid, pid, reason, u32(1))
         elif watch.kind == WATCHES:
             remove_watch(shared, watch.pid, u32(WATCHED_BY), pid)
         else:
@@ -393,10 +431,12 @@ def end(worker: Worker, vm: Record, reason: i32) -> None:
     """End a process whose turn it is: tell who watches it, and make its slot free, or the host's."""
     shared = at(Shared, worker.shared)
     acquire_mailbox(vm)
-    vm.kind = u32(ENDED)
     vm.exit_reason = reason
+    exchange(vm, "kind", ENDED)  # seen by all before ``known`` is read; see introduce
     watches = vm.watches
     vm.watches = 0
+    if vm.mailbox_count != 0:
+        add_atomic(shared, "unread", u64(vm.mailbox_count))
     drop_messages(vm)
     release_mailbox(vm)
     work_off(worker, watches, vm.pid, reason)
@@ -406,9 +446,7 @@ def end(worker: Worker, vm: Record, reason: i32) -> None:
     if reason != 0:
         cares = u32(1)
     if vm.output != 0:
-        ring = at(Ring, vm.output)
-        if ring.written != load_acquire(ring, "read"):
-            cares = u32(1)
+        cares = u32(1)  # even if all is read: the host may be reading at this moment
     if cares != 0:
         tell_host(shared, vm, u32(IDLE))
     else:
@@ -427,7 +465,7 @@ def discard(shared: Shared, vm: Record) -> None:
 def close_mailbox(worker: Worker, vm: Record, reason: i32) -> None:
     """End what the host has a pid for: a session, or a mailbox of its own."""
     acquire_mailbox(vm)
-    vm.kind = u32(ENDED)
+    exchange(vm, "kind", ENDED)
     watches = vm.watches
     vm.watches = 0
     drop_messages(vm)

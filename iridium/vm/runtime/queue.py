@@ -6,7 +6,7 @@ In the subset of Python of :mod:`iridium.vm.runtime.subset`.
 from __future__ import annotations
 
 from iridium.vm.record import Record
-from iridium.vm.runtime.layout import ASLEEP, IDLE, QUEUED, RUNNING, STOP, Shared, Worker
+from iridium.vm.runtime.layout import ASLEEP, ENDED, IDLE, QUEUED, RUNNING, STOP, Shared, Worker
 from iridium.vm.runtime.locks import (
     acquire_events,
     acquire_mailbox,
@@ -133,12 +133,16 @@ def take_batch(shared: Shared, worker: Worker) -> None:
 @native
 def submit(shared: Shared, vm: Record) -> None:
     """Let a VM have turns; for the host, and only for a VM that it has seen idle, or has stopped itself."""
-    acquire_queue(shared)
-    if vm.stop_requested == STOP:
-        vm.stop_requested = 0
-    if compare_exchange(vm, "state", IDLE, QUEUED):
-        append(shared, address(vm), address(vm), u32(1), u32(1))
-    release_queue(shared)
+    # What somebody has ended at this moment is the host's, and has no turns.
+    acquire_mailbox(vm)
+    if vm.kind != ENDED:
+        acquire_queue(shared)
+        if vm.stop_requested == STOP:
+            vm.stop_requested = 0
+        if compare_exchange(vm, "state", IDLE, QUEUED):
+            append(shared, address(vm), address(vm), u32(1), u32(1))
+        release_queue(shared)
+    release_mailbox(vm)
 
 
 @native

@@ -11,9 +11,11 @@ from __future__ import annotations
 from iridium.vm.record import Record
 from iridium.vm.runtime.layout import (
     BYTES_MESSAGE,
+    ENDED,
     FREE,
     GONE,
     LARGE_BYTES,
+    NO_PROCESS,
     OTHERS_PID,
     PID_MESSAGE,
     PROXY,
@@ -29,9 +31,9 @@ from iridium.vm.runtime.layout import (
 from iridium.vm.runtime.locks import acquire_events, free, release_events, sched_yield
 from iridium.vm.runtime.queue import eventfd_write
 from iridium.vm.runtime.subset import (
-    add_atomic,
     address,
     at,
+    compare_exchange,
     copy,
     exchange,
     i32,
@@ -114,7 +116,8 @@ def list_peer(shared: Shared, peer: Peer) -> None:
     peer.listed = 1
     wake: u32 = 0
     acquire_events(shared)
-    if shared.first_peer == 0 and shared.first_event == 0 and shared.host_awake == 0:
+    # Whether there are events does not matter: the host may be busy with the last of them.
+    if shared.first_peer == 0 and shared.host_awake == 0:
         wake = 1
     peer.next = shared.first_peer
     shared.first_peer = address(peer)
@@ -150,9 +153,35 @@ def note_known(shared: Shared, peer: Peer, pid: u32) -> None:
     if number > FIRST_SHARED:
         number = u64(FIRST_SHARED)
     bit = u64(1) << number
-    if vm.known & bit == 0 and vm.pid == pid:
-        # Atomic, for the host may note another peer at the same time.
-        add_atomic(vm, "known", bit)
+    while vm.pid == pid:
+        # Somebody may note another peer at the same time.
+        known = load_acquire(vm, "known")
+        if known & bit != 0 or compare_exchange(vm, "known", known, known | bit):
+            break
+
+
+@native
+def is_over(shared: Shared, pid: u32) -> u32:
+    """Whether a process of this node, or what it was, has ended. Its end may not be told yet."""
+    slot = pid & SLOT_MASK
+    if slot == 0 or slot >= shared.used:
+        return u32(1)
+    vm = at(Record, shared.slab + u64(slot) * SLOT)
+    if load_acquire(vm, "kind") == FREE or vm.pid != pid or vm.kind == ENDED:
+        return u32(1)
+    return u32(0)
+
+
+@native
+def introduce(shared: Shared, peer: Peer, pid: u32) -> None:
+    """A peer has been told of a process of this node: it will be told of its end, at once if that was before.
+
+    Whoever ends a process first says that it has ended, and then looks at who knows it; here it is the other way
+    round. So at least one of the two tells; twice does no harm, since the peer has forgotten the process by then.
+    """
+    note_known(shared, peer, pid)
+    if is_over(shared, pid) != 0:
+        put_notice(shared, peer, u32(0), pid, u32(GONE), i32(NO_PROCESS))
 
 
 @native
@@ -167,10 +196,9 @@ def send_away(worker: Worker, proxy: Record, kind: u32, value: u64, sender: u32)
     size: u64 = 0
     if kind == BYTES_MESSAGE:
         size = at(Block, value).size
+        needed = LETTER + (size + LETTER - 1) // LETTER * LETTER
         if size > LARGEST_INLINE:
             needed = LETTER * 2
-        else:
-            needed = LETTER + (size + LETTER - 1) // LETTER * LETTER
     acquire_peer(peer)
     if (
         peer.up == 0
@@ -181,6 +209,7 @@ def send_away(worker: Worker, proxy: Record, kind: u32, value: u64, sender: u32)
         release_peer(peer)
         return u32(0)
     note_known(shared, peer, sender)
+    about: u32 = 0
     if kind == BYTES_MESSAGE:
         if size > LARGEST_INLINE:
             put_letter(peer, proxy.parent, sender, u32(LARGE_BYTES), u32(size))
@@ -195,23 +224,27 @@ def send_away(worker: Worker, proxy: Record, kind: u32, value: u64, sender: u32)
             put_bytes(peer, value + 8, size)
             free(value)
     elif kind == PID_MESSAGE:
-        put_pid(shared, peer, proxy.parent, sender, u32(value))
+        about = put_pid(shared, peer, proxy.parent, sender, u32(value))
     else:
         put_letter(peer, proxy.parent, sender, kind, u32(value))
     list_peer(shared, peer)
     release_peer(peer)
+    if about != 0 and is_over(shared, about) != 0:
+        # It has ended meanwhile: behind the message, which makes it known.
+        put_notice(shared, peer, u32(0), about, u32(GONE), i32(NO_PROCESS))
     return u32(1)
 
 
 @native
-def put_pid(shared: Shared, peer: Peer, to: u32, sender: u32, pid: u32) -> None:
-    """Put a pid into the ring, so that the other node understands it."""
+def put_pid(shared: Shared, peer: Peer, to: u32, sender: u32, pid: u32) -> u32:
+    """Put a pid into the ring, so that the other node understands it; the pid if it is of a process here, or 0."""
+    about: u32 = 0
     slot = pid & SLOT_MASK
     kind: u32 = PID_MESSAGE
     value: u32 = 0
     if slot != 0 and slot < shared.used:
         vm = at(Record, shared.slab + u64(slot) * SLOT)
-        if vm.pid == pid and vm.kind != FREE:
+        if vm.pid == pid and vm.kind != FREE and vm.kind != ENDED:
             value = pid
             if vm.kind == PROXY:
                 value = vm.parent
@@ -222,7 +255,9 @@ def put_pid(shared: Shared, peer: Peer, to: u32, sender: u32, pid: u32) -> None:
                     peer.slow += 1
             else:
                 note_known(shared, peer, pid)
+                about = pid
     put_letter(peer, to, sender, kind, value)
+    return about
 
 
 @native
@@ -274,9 +309,13 @@ def ask_to_spawn(peer: Peer, vm: Record, program: u32, pc: u32) -> u32:
 
 @native
 def take_letters(peer: Peer, place: u64, most: u64) -> u64:
-    """Copy the oldest records out of a ring, whole ones and at most so many bytes; gives how many bytes."""
+    """Copy the oldest records out of a ring, whole ones and at most so many bytes; gives how many bytes.
+
+    ``peer.special`` says how many of them the host must look at one by one.
+    """
     acquire_peer(peer)
     taken: u64 = 0
+    peer.special = 0
     while peer.head + taken < peer.tail:
         letter = at(Letter, peer.buffer + (peer.head + taken) % peer.capacity)
         size: u64 = LETTER
@@ -288,6 +327,8 @@ def take_letters(peer: Peer, place: u64, most: u64) -> u64:
             size = LETTER + REGISTERS
         if taken + size > most:
             break
+        if letter.kind == LARGE_BYTES or letter.kind == OTHERS_PID:
+            peer.special += 1
         taken += size
     start = peer.head % peer.capacity
     first = peer.capacity - start
@@ -297,5 +338,14 @@ def take_letters(peer: Peer, place: u64, most: u64) -> u64:
     if taken > first:
         copy(place + first, peer.buffer, taken - first)
     peer.head += taken
+    peer.slow -= peer.special
     release_peer(peer)
     return taken
+
+
+@native
+def large_has_left(peer: Peer) -> None:
+    """A message in a block of its own is on its way: there is room for another."""
+    acquire_peer(peer)
+    peer.large -= 1
+    release_peer(peer)

@@ -168,6 +168,8 @@ def hand_over(shared: Shared, worker: Worker, vm: Record) -> None:
     if vm.stop_requested == KILL:
         killed = 1
     else:
+        # The host looks at it from now on: whoever ends it leaves its slot to the host.
+        vm.host_cares = 1
         tell_host(shared, vm, u32(IDLE))
     release_mailbox(vm)
     if killed != 0:

@@ -1,0 +1,102 @@
+"""``iridium spawn`` and ``ps``: processes of a running node and its cluster, through its shell."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+import click
+
+from iridium.cli import running
+from iridium.cli.cluster import ask, json_option, node_option, session, show_table
+from iridium.cli.status import PROGRAM_FAULT, ExitError, of_stop_code
+from iridium.cli.streams import Output, display_name, read_file
+from iridium.repl.client import Ask
+
+PIECE = 45_000
+"""Bytes of an image in one line: 60 000 characters of Base64, under the longest line of a session."""
+
+TIMEOUT = 30.0
+"""Seconds that a node may take for a command."""
+
+FOR_EVER = 1e9
+"""Seconds that a process may take that somebody waits for."""
+
+
+def send_image(tell: Ask, digest: str, data: bytes) -> None:
+    """Send an image in pieces, unless the node has it."""
+    if tell(f"!spawn_image {digest}", TIMEOUT)["complete"]:
+        return
+    for offset in range(0, len(data), PIECE):
+        piece = base64.b64encode(data[offset : offset + PIECE]).decode()
+        tell(f"!spawn_image {digest} {len(data)} {offset} {piece}", TIMEOUT)
+
+
+@click.command()
+@click.argument("path")
+@click.option(
+    "--on", "on", metavar="NAME", default="", help="Start it on that node of the cluster, by alias or id."
+)
+@click.option(
+    "--wait", "waits", is_flag=True, help="Show what it prints, and end when it does, with its stop code."
+)
+@node_option
+@json_option
+def spawn(path: str, *, on: str, waits: bool, node: str, as_json: bool) -> None:
+    """Start the program at PATH, a source or an image, as a process of a running node or its cluster.
+
+    It is read and assembled here. Without --wait the process goes on by itself: `iridium ps` lists it, and the
+    shell's `!observe` shows what it prints.
+    """
+    name = display_name(path)
+    data = running.load(read_file(path), name, line_table=True).to_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    output = Output()
+    where = f" on {on}" if on else ""
+    with session(node) as tell:
+        send_image(tell, digest, data)
+        title = "".join(c if c.isprintable() else "?" for c in name)
+        command = f"!spawn_sent {digest} {title}{where}"
+        if not waits:
+            started = tell(command, TIMEOUT)
+            output.write(
+                json.dumps(started) + "\n" if as_json else f"process {started['pid']} runs {name}{where}\n"
+            )
+            return
+        printed: list[str] = []
+        ended = tell(f"{command} --wait", FOR_EVER, printed.append if as_json else output.write)
+    click.get_current_context().exit(_status_of(output, ended, as_json, printed))
+
+
+def _status_of(output: Output, ended: dict[str, Any], as_json: bool, printed: list[str]) -> int:
+    """The exit status for a process that was waited for.
+
+    Raises:
+        ExitError: it crashed, or was killed.
+    """
+    if as_json:
+        output.write(json.dumps({**ended, "output": "".join(printed)}) + "\n")
+    elif ended["reason"] < 0:
+        raise ExitError(f"iridium: process {ended['pid']} ended: {ended['fault'] or ended['how']}", PROGRAM_FAULT)
+    return PROGRAM_FAULT if ended["reason"] < 0 else of_stop_code(ended["reason"])
+
+
+@click.command()
+@click.option("--all", "everywhere", is_flag=True, help="Those of all nodes of the cluster.")
+@node_option
+@json_option
+def ps(*, everywhere: bool, node: str, as_json: bool) -> None:
+    """List the processes of a running node, or of its cluster."""
+    answer = ask(node, "!ps --all" if everywhere else "!ps")
+    output = Output()
+    if as_json:
+        output.write(json.dumps({"processes": answer["processes"]}) + "\n")
+        return
+    header = ("node", "pid", "name", "program", "state", "instructions", "mailbox", "parent")
+    rows = [
+        tuple(str(p[field] or "-" if field in ("name", "parent") else p[field]) for field in header)
+        for p in answer["processes"]
+    ]
+    show_table(output, header, rows)

@@ -1,0 +1,197 @@
+"""Processes wherever they run: started on a node by its name, and found as ``PID``, ``PID@NODE``, ``NAME@NODE``.
+
+What is asked of another node is the business of :mod:`iridium.processes.courier`.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable, Mapping
+
+from twisted.internet.defer import Deferred, fail, succeed
+
+from iridium.errors import CommandError, IridiumError
+from iridium.image import Image
+from iridium.isa import REGISTERS
+from iridium.processes.courier import Courier
+from iridium.processes.kept import Dead, Live, Observer
+from iridium.processes.processes import Process, Processes
+from iridium.processes.types import Exit, NoSuchProcessError
+from iridium.processes.uploads import Uploads
+
+_REGISTERS = struct.Struct(f"={REGISTERS}d{REGISTERS}i")
+
+
+class Reach:
+    """The processes of a cluster, as a node reaches them.
+
+    Args:
+        processes: of this node.
+        courier: their traffic with other nodes.
+
+    Attributes:
+        uploads: images that the command line sends.
+    """
+
+    def __init__(self, processes: Processes, courier: Courier) -> None:
+        self._processes = processes
+        self._courier = courier
+        self.uploads = Uploads(time.monotonic)
+
+    def spawn(
+        self,
+        image: Image,
+        *,
+        on: str = "",
+        name: str = "",
+        title: str = "",
+        registers: Mapping[int, int] | None = None,
+        on_output: Callable[[str], None] | None = None,
+        parent: int = 0,
+    ) -> Deferred[Process]:
+        """Start a process, here or on another node.
+
+        Args:
+            image: what it runs; it goes to another node once.
+            on: the node's alias, id, or the beginning of its id; this one if nothing is said.
+            name: to register it under on its node, or "".
+            title: what the program is called in lists.
+            registers: integer registers that are not 0.
+            on_output: called with what it prints, as it does.
+            parent: the pid of whoever wants it.
+
+        Returns:
+            Fires with the process once it has started; errbacks with TooManyProcessesError, NotSpawnedError, or
+            CommandError where there is no such node.
+        """
+        try:
+            neighbour = self._courier.neighbour(on) if on else None
+        except IridiumError as error:
+            return fail(error)
+        hash, program = self._courier.images.add(image)
+        if neighbour is None:
+            return self._processes.spawn(
+                program,
+                registers=registers,
+                name=name,
+                title=title,
+                on_output=on_output,
+                parent=parent,
+            )
+        process = Process(self._processes, 0)
+
+        def printed(text: str) -> None:
+            process._printed(text)
+            if on_output is not None:
+                on_output(text)
+
+        def spawned(pid: int) -> Process:
+            process.pid = pid
+            return process
+
+        values = [0] * REGISTERS
+        for number, value in (registers or {}).items():
+            values[number % REGISTERS] = (value + 2**31 & 0xFFFF_FFFF) - 2**31
+        return self._courier.spawn(
+            neighbour,
+            hash,
+            registers=_REGISTERS.pack(*[0.0] * REGISTERS, *values) if registers else b"",
+            parent=parent,
+            name=name,
+            title=title,
+            observer=Observer(printed, process._ended),
+        ).addCallback(spawned)
+
+    def find(self, what: str) -> Deferred[int]:
+        """The pid, on this node, of a process.
+
+        Args:
+            what: ``PID``, ``PID@NODE``, ``NAME`` or ``NAME@NODE``.
+
+        Returns:
+            Fires with it; errbacks with NoSuchProcessError where there is none, or CommandError where there is no
+            such node.
+        """
+        who, at, node = what.partition("@")
+        number = _pid_of(who)
+        if not at:
+            record = None if number is None else self._processes.table.find(number)
+            found = self._processes.names.whereis(who) if number is None else number if record is not None else 0
+            finding = succeed(found)
+        elif number is None:
+            finding = self._courier.whereis(who, node)
+        else:
+            finding = self._courier.find(number, node)
+
+        def check(pid: int) -> int:
+            if not pid:
+                raise NoSuchProcessError(what[:80])
+            return pid
+
+        return finding.addCallback(check)
+
+    def observe(
+        self, pid: int, on_output: Callable[[str], None], on_end: Callable[[Exit], None]
+    ) -> Callable[[], None]:
+        """Watch a process, beginning with what is kept of its output.
+
+        Args:
+            pid: as this node has it.
+            on_output: called with what it prints.
+            on_end: called once, when it has ended.
+
+        Returns:
+            What ends the watching.
+
+        Raises:
+            NoSuchProcessError: there is none, or it is none that prints.
+        """
+        watching = self._courier.observe(pid, Observer(on_output, on_end))
+        if watching is None:
+            watching = self._processes.observe(pid, on_output, on_end)
+            if watching is not None and (kept := self._processes.outputs.of(pid)):
+                on_output(kept)
+        if watching is None:
+            raise NoSuchProcessError(str(pid))
+        return watching
+
+    def why(self, what: str) -> Deferred[Live | Dead]:
+        """What a process is doing, or how it has ended.
+
+        Args:
+            what: ``PID``, ``PID@NODE``, ``NAME`` or ``NAME@NODE``; one that has ended has its pid only.
+
+        Returns:
+            Fires with it; errbacks as :meth:`find` does.
+        """
+        who, _, node = what.partition("@")
+        number = _pid_of(who)
+        if number is None:
+            return self.find(what).addCallback(lambda pid: self._why(pid, ""))
+        return self._why(number, node)
+
+    def _why(self, pid: int, node: str) -> Deferred[Live | Dead]:
+        home = self._courier.home_of(pid) if not node else None
+        try:
+            neighbour = self._courier.neighbour(node) if node else None
+        except CommandError as error:
+            return fail(error)
+        if home is not None:
+            neighbour, pid = home
+        if neighbour is not None:
+            asking = self._courier.why(neighbour, pid)
+        else:
+            asking = succeed(self._processes.live(pid) or self._processes.why(pid))
+
+        def check(found: Live | Dead | None) -> Live | Dead:
+            if found is None:
+                raise NoSuchProcessError(f"{pid}@{node}" if node else str(pid))
+            return found
+
+        return asking.addCallback(check)
+
+
+def _pid_of(text: str) -> int | None:
+    """A pid that somebody typed, or None where it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < 2**31 else None

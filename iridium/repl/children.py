@@ -1,0 +1,74 @@
+"""What processes print that a session has spawned or observes, as lines of that session.
+
+Each line begins with the pid, since several may print at once, and a person may be typing meanwhile. A line that
+has not ended is shown after a moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from iridium.processes import Exit
+
+PATIENCE = 0.1
+"""Seconds until a line is shown that has not ended."""
+
+LONGEST_LINE = 4096
+"""Characters after which a line that does not end is shown as one."""
+
+
+class Children:
+    """Shows what processes print.
+
+    Args:
+        show: takes a line.
+        call_later: the reactor's.
+    """
+
+    def __init__(self, show: Callable[[str], None], call_later: Callable[..., Any]) -> None:
+        self._show = show
+        self._call_later = call_later
+        self._partial: dict[int, str] = {}
+        self._timer: Any = None
+        self._ended = False
+
+    def printed(self, pid: int, text: str) -> None:
+        """A process has printed."""
+        if self._ended:
+            return
+        *lines, rest = (self._partial.pop(pid, "") + text).split("\n")
+        for line in lines:
+            self._line(pid, line)
+        if len(rest) > LONGEST_LINE:
+            self._line(pid, rest)
+        elif rest:
+            self._partial[pid] = rest
+            if self._timer is None:
+                self._timer = self._call_later(PATIENCE, self._lose_patience)
+
+    def ended(self, pid: int, how: Exit) -> None:
+        """A process has ended."""
+        if not self._ended:
+            self._finish(pid)
+            self._line(pid, f"ended: {how.fault or how.text}")
+
+    def end(self) -> None:
+        """Show nothing more."""
+        self._ended = True
+        self._partial.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _line(self, pid: int, line: str) -> None:
+        self._show(f"[{pid}] {line}")
+
+    def _finish(self, pid: int) -> None:
+        if pid in self._partial:
+            self._line(pid, self._partial.pop(pid))
+
+    def _lose_patience(self) -> None:
+        self._timer = None
+        for pid in list(self._partial):
+            self._finish(pid)

@@ -1,0 +1,273 @@
+"""Worker threads that run VMs in machine code, on the real reactor: fair, exact, stopped at once."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet.task import deferLater
+
+from iridium.assembler import assemble
+from iridium.scheduler import MAX_RUNNING, Scheduler, Task
+from iridium.vm import VM, Program, Stop
+from iridium.vm.engine import WARM, NativeUnavailableError, missing_llvmlite
+from iridium.vm.machine import Limits
+from iridium.vm.native import engine as native
+from iridium.vm.reference import Turn
+from tests.processes import PATIENCE
+
+pytestmark = [
+    pytest.mark.real_reactor,
+    pytest.mark.skipif(missing_llvmlite() is not None, reason="llvmlite is not installed"),
+]
+
+ENDLESS = Program(assemble(".code\nl: inc $0\ndjmpn @l\n"))
+FLOOD = Program(assemble(".code\nl: prti $0\ninc $0\ndjmpn @l\n"))
+THREADS = 2
+
+
+@pytest.fixture
+def _reactor() -> Any:
+    from twisted.internet import reactor
+
+    return reactor
+
+
+@pytest.fixture
+def make(_reactor: Any) -> Iterator[Callable[[str], Scheduler]]:
+    """Makes schedulers of an engine, and ends them."""
+    made: list[Scheduler] = []
+
+    def scheduler(choice: str = "native") -> Scheduler:
+        made.append(Scheduler(_reactor, choice=choice, threads=THREADS))
+        return made[-1]
+
+    yield scheduler
+    for one in made:
+        one.stop()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the reactor run until a condition holds."""
+    from twisted.internet import reactor
+
+    for _ in range(int(PATIENCE / 0.002)):
+        if condition():
+            return
+        await deferLater(reactor, 0.002)
+    pytest.fail("what was waited for did not happen")
+
+
+class Owner:
+    """Notes how VMs ended, and reads what they print unless told otherwise."""
+
+    def __init__(self, reads: bool = True) -> None:
+        self.stops: list[Stop] = []
+        self.text: list[str] = []
+        self.reads = reads
+
+    def stopped(self, vm: VM, turn: Turn | None) -> None:
+        assert turn is not None
+        self.stops.append(turn.stop)
+
+    def printed(self, vm: VM) -> None:
+        if self.reads:
+            self.text.append(vm.output.take())
+
+    def start(self, scheduler: Scheduler, vm: VM, limit: int | None = None) -> Task:
+        return scheduler.start(vm, self.stopped, self.printed, limit=limit)
+
+
+@pytest_twisted.ensureDeferred
+async def test_fair(make: Callable[[], Scheduler]) -> None:
+    """VMs that never end have executed as much as one another, however many there are for each thread."""
+    scheduler, owner = make(), Owner()
+    vms = [VM(ENDLESS) for _ in range(9)]
+    tasks = [owner.start(scheduler, vm) for vm in vms]
+    await until(lambda: min(vm.record.instructions for vm in vms) > 150_000_000)
+    for task in tasks:
+        task.stop()
+    counts = [vm.record.instructions for vm in vms]
+    assert max(counts) <= 1.1 * min(counts), counts
+    workers = scheduler.workers
+    assert workers is not None
+    assert sum(executed for _, executed in workers.worker_counts) >= sum(counts)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("choice", ["auto", "native", "compiled"])
+async def test_limits_are_exact(make: Callable[[str], Scheduler], choice: str) -> None:
+    """A VM executes its limit and not one instruction more; the end of the limit is told as such."""
+    scheduler, owner = make(choice), Owner()
+    limits = [1, 2, 4095, 4096, 4097, WARM + 1, 100_003, 3_000_001]
+    vms = [VM(ENDLESS) for _ in limits]
+    for vm, limit in zip(vms, limits, strict=True):
+        owner.start(scheduler, vm, limit)
+    await until(lambda: len(owner.stops) == len(limits))
+    assert [vm.record.instructions for vm in vms] == limits
+    assert set(owner.stops) == {Stop.BUDGET}
+    assert scheduler.running == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_stop_of_what_runs(make: Callable[[], Scheduler]) -> None:
+    """When ``stop`` returns, the VM runs no more, whatever a worker was doing with it."""
+    scheduler, owner = make(), Owner()
+    vm = VM(ENDLESS)
+    for _ in range(50):
+        before = vm.record.instructions
+        task = owner.start(scheduler, vm)
+        await until(lambda before=before: vm.record.instructions > before)
+        task.stop()
+        after = vm.record.instructions
+        record = bytes(vm.record)[: type(vm.record).next.offset]
+        await deferLater(scheduler._clock, 0)
+        assert (vm.record.instructions, bytes(vm.record)[: len(record)]) == (after, record)
+    assert owner.stops == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_started_again_while_it_is_queued(make: Callable[[], Scheduler]) -> None:
+    """Stopping a VM that waits for its turn and starting it at once gives it turns once, not twice or never."""
+    scheduler, owner = make(), Owner()
+    busy = [owner.start(scheduler, VM(ENDLESS)) for _ in range(50)]
+    await until(lambda: all(task.vm.record.instructions for task in busy))
+    vm = VM(ENDLESS)
+    for _ in range(300):
+        owner.start(scheduler, vm).stop()
+    before = vm.record.instructions
+    owner.start(scheduler, vm, 100_003)
+    await until(lambda: owner.stops)
+    assert vm.record.instructions == before + 100_003
+    assert owner.stops == [Stop.BUDGET]
+
+
+@pytest_twisted.ensureDeferred
+async def test_stopped_in_the_queue_and_forgotten(make: Callable[[], Scheduler]) -> None:
+    """The memory of a VM that was stopped in the queue lasts until no worker can come across it, and no longer."""
+    scheduler, owner = make(), Owner()
+    busy = owner.start(scheduler, VM(FLOOD))  # its output lets the host look
+    for _ in range(500):
+        owner.start(scheduler, VM(ENDLESS)).stop()
+    workers = scheduler.workers
+    assert workers is not None
+    await until(lambda: busy.vm.record.instructions > 1_000_000 and not workers._dropped)
+
+
+@pytest_twisted.ensureDeferred
+async def test_full_output_waits(make: Callable[[], Scheduler]) -> None:
+    """A VM whose output nobody reads stops at the full ring, and goes on behind it once it is woken."""
+    scheduler, owner = make(), Owner(reads=False)
+    vm = VM(FLOOD, Limits(output=10))
+    task = owner.start(scheduler, vm)
+    await until(lambda: task.waiting)
+    assert (len(vm.output), vm.record.instructions) == (10, 30)
+    text = vm.output.take()
+    owner.reads = True
+    task.wake()
+    await until(lambda: sum(map(len, owner.text)) > 10_000)
+    task.stop()
+    text += "".join(owner.text) + vm.output.take()
+    expected = "".join(map(str, range(vm.record.registers[0] + 1)))
+    assert expected.startswith(text)
+    assert len(text) > 10_000
+
+
+@pytest_twisted.ensureDeferred
+async def test_thousands(make: Callable[[], Scheduler]) -> None:
+    """Two thousand VMs at once, more than turns in plain Python allow: each gets to its limit."""
+    scheduler, owner = make(), Owner()
+    first = owner.start(scheduler, VM(ENDLESS))
+    await until(lambda: first.vm.record.instructions)
+    vms = [VM(ENDLESS) for _ in range(2000)]
+    assert len(vms) > MAX_RUNNING
+    for vm in vms:
+        owner.start(scheduler, vm, 50_001)
+    await until(lambda: len(owner.stops) == len(vms))
+    assert {vm.record.instructions for vm in vms} == {50_001}
+    assert scheduler.running == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_faults_and_ends(make: Callable[[], Scheduler]) -> None:
+    """How a program ended is told as the reference engine tells it, after all it printed."""
+    scheduler, owner = make(), Owner()
+    crashing = VM(Program(assemble(".code\nload $1 #7\nprti $1\ndiv $1 $2 $3\n")))
+    halting = VM(Program(assemble(".code\nload $1 #3\nhltr $1\n")))
+    for vm in (crashing, halting):
+        owner.start(scheduler, vm)
+    await until(lambda: len(owner.stops) == 2)
+    assert sorted(owner.stops) == [Stop.HALTED, Stop.FAULT]
+    assert owner.text == ["7"]
+    assert crashing.crash is not None
+    assert (crashing.crash.kind.value, halting.record.stop_code) == ("division-by-zero", 3)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("choice", ["auto", "native", "compiled"])
+async def test_no_runtime(make: Callable[[str], Scheduler], monkeypatch: pytest.MonkeyPatch, choice: str) -> None:
+    """Where LLVM turns out not to work, what was given to the workers runs on the reactor thread after all."""
+
+    def broken() -> None:
+        raise NativeUnavailableError("llvmlite does not work here (no such machine)")
+
+    monkeypatch.setattr(native, "runtime", broken)
+    scheduler, owner = make(choice), Owner()
+    vms = [VM(ENDLESS) for _ in range(3)]
+    for vm in vms:
+        owner.start(scheduler, vm, WARM + 20_001)
+    await until(lambda: len(owner.stops) == len(vms))
+    assert {vm.record.instructions for vm in vms} == {WARM + 20_001}
+    if choice != "auto":
+        assert "no such machine" in str(scheduler.problem)
+
+
+@pytest_twisted.ensureDeferred
+async def test_choices(make: Callable[[str], Scheduler]) -> None:
+    """``native`` never compiles, ``compiled`` always does, ``auto`` once a program is hot and not before."""
+    owner = Owner()
+    program = {
+        choice: Program(assemble(".code\nl: inc $0\ndjmpn @l\n")) for choice in ("auto", "native", "compiled")
+    }
+    for choice, one in program.items():
+        owner.start(make(choice), VM(one), 20 * native.HOT)
+    short = Program(assemble(".code\nnop\nhlt\n"))
+    owner.start(make("auto"), VM(short))
+    await until(lambda: len(owner.stops) == 4 and program["auto"].native.compiled)
+    assert program["native"].native.compiled is None
+    assert program["compiled"].native.compiled is not None
+    assert short.native is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_stop_of_the_scheduler(make: Callable[[], Scheduler]) -> None:
+    """Busy workers end at once, and nothing of them is left."""
+    scheduler, owner = make(), Owner()
+    vms = [VM(ENDLESS) for _ in range(100)]
+    for vm in vms:
+        owner.start(scheduler, vm)
+    await until(lambda: all(vm.record.instructions for vm in vms))
+    scheduler.stop()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("worker ")]
+    counts = [vm.record.instructions for vm in vms]
+    await deferLater(scheduler._clock, 0)
+    assert counts == [vm.record.instructions for vm in vms]
+
+
+def test_compiled_code_is_entered_while_it_runs() -> None:
+    """Protects the moment when compiled code takes over: a VM that runs finds a whole address or none."""
+    runtime = native.runtime()
+    vm = VM(Program(assemble(".code\nl: inc $0\ninc $1\ndjmpn @l\n")))
+    form = runtime.prepare(vm)
+    compiled = runtime.compile(vm.program)
+    running = threading.Thread(target=lambda: [runtime.turn(vm, 100_000) for _ in range(1000)])
+    running.start()
+    while running.is_alive():
+        form.record.entries = 0
+        form.enter_at(compiled)
+    assert vm.record.instructions == 100_000_000
+    assert ctypes.addressof(form.record) == vm.record.program
