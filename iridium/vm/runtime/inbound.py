@@ -12,6 +12,7 @@ from iridium.vm.runtime.layout import (
     FREE,
     GENERATIONS,
     GONE,
+    IDLE,
     KILL_PROCESS,
     KILLED,
     LINK_TO,
@@ -21,6 +22,7 @@ from iridium.vm.runtime.layout import (
     PID_MESSAGE,
     PROCESS,
     PROXY,
+    QUEUED,
     SLOT_BITS,
     SLOT_MASK,
     SPAWN_THERE,
@@ -45,8 +47,21 @@ from iridium.vm.runtime.processes import (
     start,
     work_off,
 )
+from iridium.vm.runtime.queue import push
 from iridium.vm.runtime.remote import LETTER, REGISTERS, acquire_peer, note_known, put_notice, release_peer
-from iridium.vm.runtime.subset import address, at, copy, i32, load, native, store, store_release, u32, u64
+from iridium.vm.runtime.subset import (
+    address,
+    at,
+    compare_exchange,
+    copy,
+    i32,
+    load,
+    native,
+    store,
+    store_release,
+    u32,
+    u64,
+)
 
 MOST_PROXIES = 65_536
 """Processes of one other node that this node keeps a place for."""
@@ -142,14 +157,21 @@ def spawn_for(worker: Worker, peer: Peer, letter: Letter) -> None:
 @native
 def answer_spawn(worker: Worker, peer: Peer, vm: Record, pid: u32) -> None:
     """Tell a process which other it has got, if it waits for that."""
-    if vm.kind == PROCESS and vm.asked == peer.number:
-        vm.asked = 0
+    if vm.asked != peer.number:
+        return
+    answer: u32 = 0
+    if pid != 0:
+        answer = intern(worker, peer, pid)
+    acquire_mailbox(vm)
+    vm.asked = 0
+    if vm.kind == PROCESS:
+        vm.answer = i32(answer)
         vm.answered = 1
-        if pid != 0:
-            vm.answer = i32(intern(worker, peer, pid))
-            if vm.answer != 0:
-                vm.answered = 2
-        start(worker, vm)
+        if answer != 0:
+            vm.answered = 2
+        if compare_exchange(vm, "state", IDLE, QUEUED):
+            push(worker, vm)
+    release_mailbox(vm)
 
 
 @native
