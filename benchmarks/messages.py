@@ -102,7 +102,7 @@ def main() -> None:
             before = resident()
             run = Run(programs["idle"], {1: IDLE})
             run.until_nothing_runs()
-            wanted["idle"].ours.append((resident() - before) / IDLE)
+            wanted["idle"].ours.append(round((resident() - before) / IDLE))
             run.table.close()
             if erlang is not None and not options.no_erlang:
                 erlang_round(erlang, wanted)
