@@ -36,6 +36,7 @@ class Figure(msgspec.Struct):
         most: whether the goal is the most that it may be, not the least.
         times: what ours should be of Erlang's, in times; 0 for no such goal.
         ours, erlang: samples.
+        processor: microseconds of processor time that each of ours took, where that is known.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Figure(msgspec.Struct):
     times: float = 0.0
     ours: list[float] = []
     erlang: list[float] = []
+    processor: list[float] = []
 
 
 def load(name: str) -> Program:
@@ -70,6 +72,12 @@ def numbers(text: str) -> dict[str, list[float]]:
     return {name: [float(number) for number in rest] for name, *rest in lines}
 
 
+def processor_seconds(pid: int) -> float:
+    """Seconds of processor time that the threads of a process have taken."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+
+
 def resident() -> int:
     """Bytes of this process in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -85,6 +93,8 @@ def _short(value: float) -> str:
 def _row(figure: Figure) -> dict[str, object]:
     ours = statistics.median(figure.ours)
     row: dict[str, object] = {"name": figure.name, "unit": figure.unit, "ours": ours, "samples": figure.ours}
+    if figure.processor:
+        row["processor_us"] = statistics.median(figure.processor)
     reached = True
     if figure.goal:
         row["goal"] = figure.goal
@@ -107,14 +117,15 @@ def show(figures: list[Figure], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"load": load, "figures": rows}))
         return
-    print(f"{'':44} {'ours':>10} {'goal':>10} {'Erlang':>10} {'times':>7}")
+    print(f"{'':44} {'ours':>10} {'goal':>10} {'Erlang':>10} {'times':>7} {'us of CPU':>10}")
     for row, figure in zip(rows, [figure for figure in figures if figure.ours], strict=True):
         goal = _short(figure.goal) if figure.goal else ""
         erlang = _short(statistics.median(figure.erlang)) if figure.erlang else ""
         times = f"{row['times']:.2f}" if figure.erlang else ""
+        processor = f"{row['processor_us']:.2f}" if figure.processor else ""
         missed = "" if row.get("reached", True) else "  missed"
         if figure.times and figure.erlang:
             missed += f"  (goal {'at most' if figure.most else 'at least'} {figure.times:g} times)"
         title = f"{figure.name}, {figure.unit}"
-        print(f"{title:44} {_short(row['ours']):>10} {goal:>10} {erlang:>10} {times:>7}{missed}")
+        print(f"{title:44} {_short(row['ours']):>10} {goal:>10} {erlang:>10} {times:>7} {processor:>10}{missed}")
     print(f"load average {load}")

@@ -2,8 +2,9 @@
 
     python benchmarks/remote.py [--rounds 3] [--only latency ...] [--json] [--no-erlang]
 
-Two real nodes in a process each, with one worker thread each; beside them two nodes of Erlang/OTP, by turns,
-where it is installed. Rates and times are on the wall: what else runs on the machine counts, for both alike.
+Two real nodes in a process each, with one worker thread each; beside them two nodes of Erlang/OTP, by turns, where
+it is installed. Rates and times are on the wall: what else runs on the machine counts, for both alike. Beside them
+stands the processor time that both nodes together took for each, which depends less on that.
 
 A single ping-pong is timed where its answers arrive, one after the other, at the node that asks: from one to the
 next is a whole round trip.
@@ -12,16 +13,17 @@ next is a whole round trip.
 from __future__ import annotations
 
 import argparse
-import itertools
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from beside import PATIENCE, Figure, erlang_modules, load, numbers, show
+from beside import PATIENCE, Figure, erlang_modules, load, numbers, processor_seconds, show
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
@@ -29,6 +31,7 @@ from twisted.logger import LogLevel, globalLogPublisher
 
 from iridium.node import Node, NodeConfig
 from iridium.processes import wire
+from iridium.vm import Program
 
 reactor: Any = _reactor
 
@@ -90,22 +93,34 @@ class Bench:
 
     Args:
         here: the node that programs are started on.
-        other: starts another node, and gives its address and what ends it.
+        other: starts another node, and gives its address, its process and what ends it.
     """
 
-    def __init__(self, here: Node, other: Callable[[], tuple[str, Callable[[], None]]]) -> None:
+    def __init__(self, here: Node, other: Callable[[], tuple[str, int, Callable[[], Any]]]) -> None:
         self.here = here
         self.other = other
+        self.programs: dict[str, Program] = {}
+        self.pids = [os.getpid()]
+        self.processor = 0.0  # seconds that the last run took at all nodes
 
     async def run(self, program: str, **registers: int) -> tuple[float, str]:
         """Run a program to its end; seconds, and what it has printed."""
-        start = time.perf_counter()
+        loaded = self.programs.setdefault(program, load(program))
+        start, before = time.perf_counter(), sum(map(processor_seconds, self.pids))
         numbered = {int(name[1:]): value for name, value in registers.items()}
-        process = await self.here.processes.spawn(load(program), registers=numbered, title=program)
+        process = await self.here.processes.spawn(loaded, registers=numbered, title=program)
         how = await process.when_done()
         if how.reason:
             raise SystemExit(f"{program} ended with {how}")
+        self.processor = sum(map(processor_seconds, self.pids)) - before
         return time.perf_counter() - start, process.output
+
+    async def rate(self, wanted: dict[str, Figure], name: str, program: str, count: int, **registers: int) -> None:
+        """Take a sample of a figure that is a rate, if it is wanted."""
+        if name in wanted:
+            seconds, _ = await self.run(program, **registers)
+            wanted[name].ours.append(count / seconds)
+            wanted[name].processor.append(1e6 * self.processor / count)
 
     async def latencies(self, count: int) -> list[float]:
         """The median and the 99th percentile of the round trips of one ping-pong, in microseconds."""
@@ -121,31 +136,31 @@ class Bench:
         post.on_mail = watch
         await self.run("ping_pong", r1=count, r24=OTHER, r25=1)
         post.on_mail = on_mail
-        trips = sorted(1e6 * (late - early) for early, late in itertools.pairwise(arrived))
+        trips = sorted(1e6 * (late - early) for early, late in pairwise(arrived[100:]))
         return [trips[len(trips) // 2], trips[len(trips) * 99 // 100]]
 
     async def round(self, wanted: dict[str, Figure]) -> None:
         """Take a sample of each figure that is wanted."""
         if "primes" in wanted:
+            await self.run("primes", r1=RANGES, r2=NUMBERS)  # so that it is compiled
             alone, output = await self.run("primes", r1=RANGES, r2=NUMBERS)
             assert output == PRIMES, output
-        address, end = self.other()
+        address, pid, end = self.other()
+        self.pids = [os.getpid(), pid]
         host, port = address.rsplit(":", 1)
         await self.here.mesh.join(host, int(port))
         while self.here.courier.up() == []:
             await deferLater(reactor, 0.01)
         if "primes" in wanted:
+            await self.run("primes", r1=RANGES, r2=NUMBERS)  # there too
             both, output = await self.run("primes", r1=RANGES, r2=NUMBERS)
             assert output == PRIMES, output
             wanted["primes"].ours.append(alone / both)
-        if "one_way" in wanted:
-            seconds, _ = await self.run("one_way", r1=WAYS, r21=WINDOW, r24=OTHER)
-            wanted["one_way"].ours.append(WAYS / seconds)
-        if "ping_pong_64" in wanted:
-            seconds, _ = await self.run("ping_pong", r1=TRIPS, r24=OTHER, r25=64)
-            wanted["ping_pong_64"].ours.append(64 * TRIPS / seconds)
+        await self.rate(wanted, "one_way", "one_way", WAYS, r1=WAYS, r21=WINDOW, r24=OTHER)
+        await self.rate(wanted, "ping_pong_64", "ping_pong", 64 * TRIPS, r1=TRIPS, r24=OTHER, r25=64)
         if "latency" in wanted:
             _add(wanted, "latency", await self.latencies(LATENCIES))
+            wanted["latency"].processor.append(1e6 * self.processor / LATENCIES)
         if "behind" in wanted:
             bulk = await self.here.processes.spawn(load("bulk"), registers={1: BULK, 24: OTHER})
             await deferLater(reactor, 0.5)
@@ -153,12 +168,9 @@ class Bench:
             bulk.kill()
             while self.here.mesh.post.waiting(self.here.courier.up()[0]):
                 await deferLater(reactor, 0.05)
-        if "spawn" in wanted:
-            seconds, _ = await self.run("spawn", r1=SPAWNS, r24=OTHER, r25=1)
-            wanted["spawn"].ours.append(SPAWNS / seconds)
-        if "spawn_64" in wanted:
-            seconds, _ = await self.run("spawn", r1=SPAWNS // 4, r24=OTHER, r25=64)
-            wanted["spawn_64"].ours.append(64 * (SPAWNS // 4) / seconds)
+        await self.rate(wanted, "spawn", "spawn", SPAWNS, r1=SPAWNS, r24=OTHER, r25=1)
+        await self.rate(wanted, "spawn_64", "spawn", 16 * SPAWNS, r1=SPAWNS // 4, r24=OTHER, r25=64)
+        self.pids.pop()
         end()
         while self.here.courier.up():
             await deferLater(reactor, 0.01)
@@ -203,7 +215,7 @@ async def measure(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as root, erlang_modules("remote_bench") as erlang:
         made = 0
 
-        def other() -> tuple[str, Callable[[], None]]:
+        def other() -> tuple[str, int, Callable[[], Any]]:
             nonlocal made
             made += 1
             child = subprocess.Popen(
@@ -213,7 +225,7 @@ async def measure(options: argparse.Namespace) -> None:
                 text=True,
             )
             assert child.stdout is not None
-            return child.stdout.readline().strip(), child.communicate
+            return child.stdout.readline().strip(), child.pid, child.communicate
 
         here = node(Path(root, "here"), "a")
         bench = Bench(here, other)

@@ -72,6 +72,7 @@ class Mesh:
         self._conversation = Conversation(self.machine)
         self._protocols: dict[Link, ClusterProtocol] = {}
         self._dirty: dict[Link, None] = {}
+        self._receiving = False
         self._connector = Connector(reactor, self.machine, lambda dial: ClusterProtocol(self, dial))
         self._port: Any = None  # IListeningPort, once open
         self._next_tick: Any = None  # IDelayedCall, once started
@@ -236,10 +237,24 @@ class Mesh:
         self._connector.hang_up(dial)
 
     def output(self, link: Link) -> None:
-        """A link has something to send: everything of this reactor turn leaves in one write."""
-        if not self._dirty:
+        """A link has something to send: everything of this reactor turn leaves in one write.
+
+        What answers to something that has just arrived leaves when all of that is read.
+        """
+        if not self._dirty and not self._receiving:
             self._reactor.callLater(0, self._flush)
         self._dirty[link] = None
+
+    def receive(self, link: Link, data: bytes) -> None:
+        """Bytes arrived on a link; a peer that misbehaves is hung up on."""
+        self._receiving = True
+        try:
+            self.machine.receive(link, data)
+        except m.MessageError as error:
+            self._misbehaved(link, error)
+        finally:
+            self._receiving = False
+            self._flush()
 
     def _flush(self) -> None:
         dirty, self._dirty = self._dirty, {}
@@ -311,7 +326,7 @@ class Mesh:
         self._protocols.pop(link, None)
         self.machine.link_lost(link)
 
-    def misbehaved(self, link: Link, error: m.MessageError) -> None:
+    def _misbehaved(self, link: Link, error: m.MessageError) -> None:
         """A peer said what it must not: hang up, with one line in the log."""
         self.complain(link.host, str(error))
         self.machine.link_lost(link, str(error))

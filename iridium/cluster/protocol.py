@@ -11,7 +11,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from iridium.cluster.link import Link, Role
-from iridium.cluster.messages import MessageError
 from iridium.cluster.peer import Dial
 
 if TYPE_CHECKING:
@@ -20,6 +19,10 @@ if TYPE_CHECKING:
 
 FLUSH = 5.0
 """Seconds that a peer has to take the last words of a closed link."""
+
+AT_ONCE = 16 * 1024
+"""Bytes that are given to the system at once, not when the reactor has asked it whether it takes them: an answer
+that is waited for comes that much sooner."""
 
 UNACKNOWLEDGED = 12.0
 """Seconds that bytes may stay unacknowledged: five tries of TCP. Linux alone keeps a dead link for 15 minutes."""
@@ -67,13 +70,9 @@ class ClusterProtocol(Protocol):
         self._mesh.connected(self.link, self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Feed the machine; a peer that misbehaves is hung up on."""
-        if self.link is None or self.link.closed:
-            return
-        try:
-            self._mesh.machine.receive(self.link, data)
-        except MessageError as error:
-            self._mesh.misbehaved(self.link, error)
+        """Feed the machine."""
+        if self.link is not None and not self.link.closed:
+            self._mesh.receive(self.link, data)
 
     def flush(self) -> None:
         """Write what the link has queued, in one piece; close the connection if the link is closed."""
@@ -85,6 +84,9 @@ class ClusterProtocol(Protocol):
         data = link.data_to_send()
         if data:
             self.transport.write(data)
+            if len(data) <= AT_ONCE and not self._paused and hasattr(self.transport, "doWrite"):
+                # What it cannot write now waits, and what is wrong it will find again.
+                self.transport.doWrite()
         if link.closed and self._ending is None:
             # Without a producer, or the transport would wait for its leave to close; and not for ever.
             self.transport.unregisterProducer()

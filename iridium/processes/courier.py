@@ -29,8 +29,21 @@ from iridium.vm.memory import release, reserve
 from iridium.vm.program import Program
 from iridium.vm.record import Record
 from iridium.vm.runtime.calls import calls
-from iridium.vm.runtime.layout import GONE, LARGE_BYTES, NO_PROCESS, NODE_DOWN, OTHERS_PID, PROXY, SLOT_MASK, Peer
+from iridium.vm.runtime.layout import (
+    BYTES_MESSAGE,
+    GONE,
+    LARGE_BYTES,
+    NO_PROCESS,
+    NODE_DOWN,
+    OTHERS_PID,
+    PROCESS,
+    PROXY,
+    SLOT_MASK,
+    SPAWN_THERE,
+    Peer,
+)
 from iridium.vm.runtime.mailbox import BLOCK
+from iridium.vm.runtime.programs import LoadedProgram
 from iridium.vm.runtime.remote import LETTER
 
 if TYPE_CHECKING:
@@ -80,10 +93,14 @@ MOST_SHOWN = 8192
 LIST_WAIT = 2.0
 """Seconds that a list waits for other nodes."""
 
+MOST_PROGRAMS = 256
+"""Programs that one node knows by number: processes of others are started by requests, which takes longer."""
+
 _PROXIES = 4 * (SLOT_MASK + 1)
 _LETTER = struct.Struct("=4I")
 _POINTER = struct.Struct("=QQ")
 _REGISTERS = 384
+_SIZES = {LARGE_BYTES: LETTER, SPAWN_THERE: _REGISTERS}
 
 
 class NotSpawnedError(IridiumError):
@@ -100,11 +117,23 @@ class Neighbour:
         held: large payloads that found no room, and what must not overtake them; nobody else waits for these.
         streams: how many of them each stream has.
         requests: what waits for answers, by number.
+        loaded: programs of this node that it knows by number, by hash, with that number.
+        numbers: programs that this node knows there by number, by hash.
     """
 
     def __init__(self, id: str, number: int) -> None:
         self.id = id
-        self.peer = Peer(number=number, capacity=RING, buffer=reserve(RING), proxies=reserve(_PROXIES), up=1)
+        self._programs = (ctypes.c_uint64 * MOST_PROGRAMS)()
+        self.peer = Peer(
+            number=number,
+            capacity=RING,
+            buffer=reserve(RING),
+            proxies=reserve(_PROXIES),
+            up=1,
+            programs=ctypes.addressof(self._programs),
+        )
+        self.loaded: dict[str, tuple[int, LoadedProgram]] = {}
+        self.numbers: dict[str, int] = {}
         self.backlog: deque[tuple[int, bytes, int]] = deque()
         self.backlog_bytes = 0
         self.held: deque[tuple[int, bytes, int]] = deque()
@@ -115,6 +144,17 @@ class Neighbour:
         # By the number of the observation: what it observes here, and what is observed there.
         self.observing: dict[int, Callable[[], None]] = {}
         self.observed: dict[int, Observer] = {}
+
+    def number_of(self, hash: str, loaded: LoadedProgram) -> int:
+        """The number that it knows a program by from now on; -1 if it knows too many."""
+        if hash not in self.loaded:
+            number = len(self.loaded)
+            if number >= MOST_PROGRAMS:
+                return -1
+            self.loaded[hash] = number, loaded
+            self._programs[number] = loaded.address
+            self.peer.program_count = number + 1
+        return self.loaded[hash][0]
 
     def close(self) -> None:
         """Give the memory back; no worker knows it any more."""
@@ -188,6 +228,8 @@ class Courier:
         self._numbers.pop(peer.number, None)
         self._table.shared.nodes = len(self._neighbours) + 1
         calls.end_peer(self._table.host, peer)
+        for _, loaded in neighbour.loaded.values():
+            self._table.keep(loaded)
         self.lost += self._drop(neighbour)
         self._processes.flush()
         requests, neighbour.requests = neighbour.requests, {}
@@ -377,7 +419,7 @@ class Courier:
             return
         if kind == wire.LETTERS or kind == wire.LARGE:
             read = calls.read_letters(self._table.host, neighbour.peer, _address_of(data), len(data))
-            self._processes.flush()
+            self._processes.run_woken()
             if read != len(data):
                 self._complain(neighbour, "letters that are none")
         elif kind == wire.CONTROL:
@@ -474,6 +516,8 @@ class Courier:
 
         def answer(message: wire.Spawned | None) -> None:
             pid = self._intern(neighbour, message.pid) if message is not None and message.pid else 0
+            if message is not None and message.number >= 0:
+                neighbour.numbers[hash] = message.number
             if pid:
                 done.callback(pid)
             else:
@@ -515,6 +559,11 @@ class Courier:
             here = self._processes.spawn_here(record, program, pc)
             answer(here, here != 0)
             return
+        hash = self.images.hash_of(program)
+        number = neighbour.numbers.get(hash)
+        asks = record.kind == PROCESS and number is not None
+        if asks and calls.ask_to_spawn(neighbour.peer, record, number, pc):
+            return  # the runtime will see to the answer
         registers = ctypes.string_at(ctypes.addressof(record), _REGISTERS)
         # A session sees what its children print, wherever they run; the pid is known before they do.
         screen = self._processes.screen_of(int(record.pid))
@@ -527,7 +576,7 @@ class Courier:
             )
         spawning = self.spawn(
             neighbour,
-            self.images.hash_of(program),
+            hash,
             registers=registers,
             pc=pc,
             parent=int(record.pid),
@@ -682,7 +731,9 @@ class Courier:
                 if message.output:
                     self._on_observe(neighbour, wire.Observe(message.n, pid))
                 self._processes.let_run(pid)
-            self._say(neighbour, wire.Spawned(message.n, pid, "" if pid else "that node has no room for another"))
+            why = "" if pid else "that node has no room for another"
+            number = neighbour.number_of(message.image, self._table.load(program))
+            self._say(neighbour, wire.Spawned(message.n, pid, why, number))
 
         self._processes.when_ready(started)
 
@@ -802,7 +853,7 @@ def _letters(data: bytes) -> list[tuple[int, int, int, int, bytes]]:
     while at < len(data):
         to, sender, kind, value = _LETTER.unpack_from(data, at)
         at += LETTER
-        more = (value + LETTER - 1) // LETTER * LETTER if kind == 2 else LETTER if kind == LARGE_BYTES else 0
+        more = _SIZES.get(kind, 0) if kind != BYTES_MESSAGE else (value + LETTER - 1) // LETTER * LETTER
         letters.append((to, sender, kind, value, data[at : at + more]))
         at += more
     return letters

@@ -72,6 +72,8 @@ class Images:
         hash = hashlib.sha256(data).hexdigest()
         if hash not in self._kept:
             self._put(hash, data, program)
+        else:
+            self._kept[hash] = data, program  # the one that is used
         self._hashes[id(program)] = hash
         return hash
 

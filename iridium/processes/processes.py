@@ -45,7 +45,7 @@ from iridium.vm.runtime.layout import (
     WORD_MESSAGE,
 )
 from iridium.vm.runtime.mailbox import BLOCK, LONGEST_MESSAGE
-from iridium.vm.runtime.processes import REGISTERS
+from iridium.vm.runtime.remote import REGISTERS
 
 if TYPE_CHECKING:
     from iridium.scheduler import Scheduler
@@ -252,6 +252,13 @@ class Processes:
         self._workers.watch_heat(program)
         return int(new.pid)
 
+    def let_run(self, pid: int) -> None:
+        """Give it turns."""
+        record = self.table.find(pid)
+        if record is not None:
+            self.table.start(record)
+            self._workers.pump()
+
     # What processes and people do to them.
 
     def is_alive(self, pid: int) -> bool:
@@ -295,6 +302,10 @@ class Processes:
         """Let those run whom this thread has woken."""
         self.table.flush()
         self._workers.pump()
+
+    def run_woken(self) -> None:
+        """The same, on this thread where that is sooner."""
+        self._workers.run_woken()
 
     def mailbox(self) -> Mailbox:
         """A pid and a mailbox for Python.

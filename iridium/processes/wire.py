@@ -60,11 +60,16 @@ class Spawn(Control, tag="spawn"):
 
 
 class Spawned(Control, tag="spawned"):
-    """The answer: its pid there, or 0 and why not."""
+    """The answer: its pid there, or 0 and why not.
+
+    Attributes:
+        number: what to call its program in letters from now on, for as long as the session lasts; -1 for nothing.
+    """
 
     n: Number
     pid: Pid
     why: Title = ""
+    number: Annotated[int, msgspec.Meta(ge=-1, lt=2**31)] = -1
 
 
 class Need(Control, tag="need"):

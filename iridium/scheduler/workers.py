@@ -39,6 +39,13 @@ CALL = 1_000_000
 INLINE_CALL = 2_000_000
 """Nanoseconds of one call on the reactor thread: how long the network may wait."""
 
+WOKEN = 100_000
+"""Nanoseconds for which the reactor thread runs those that it has woken itself, while all workers sleep: a message
+is answered in less, and nobody notices that the network waits."""
+
+CONSIDER = 256
+"""So often the reactor thread does that before it looks whether a program has got hot by it."""
+
 EVENTS_AT_ONCE = 256
 """Events that the reactor handles before it looks at its sockets again."""
 
@@ -118,6 +125,7 @@ class Workers:
         self._running: list[threading.Thread] = []
         self._inline: Worker | None = None
         self._pumping: Any = None
+        self._woken = 0
         self._stopped = False
 
     @property
@@ -245,9 +253,9 @@ class Workers:
             os.eventfd_write(self.table.shared.host_file, 1)  # go on when the sockets have had their turn
 
     def _look(self) -> bool:
-        """Handle events, some of them; whether that were all."""
+        """Handle events, some of them, then send what waits for other nodes; whether that were all events."""
         shared = self.table.shared
-        self.on_peers()
+        shared.host_awake = 1  # what happens meanwhile needs not be told
         for _ in range(EVENTS_AT_ONCE):
             address = calls.take_event(shared)
             if not address:
@@ -260,13 +268,29 @@ class Workers:
                 record = Record.from_address(address)
                 if record.kind:
                     self.on_process(record, ended)
-        else:
+        shared.host_awake = 0
+        self.on_peers()
+        if shared.first_event:
             return False
         for address in [
             a for a, vm in self._dropped.items() if vm.record.state == IDLE and not vm.record.in_events
         ]:
             del self._dropped[address]
         return True
+
+    def run_woken(self) -> None:
+        """Let those run whom this thread has woken: here and for a moment, if no worker is awake."""
+        if not self._running:
+            self.table.flush()
+            self.pump()
+        elif self.table.host.head:
+            self.table.shared.host_awake = 1
+            calls.run_woken(self.table.host, WOKEN)
+            if not self._look():
+                os.eventfd_write(self.table.shared.host_file, 1)
+            self._woken += 1
+            if self._woken % CONSIDER == 0:
+                self._consider()
 
     def finished(self, task: Task) -> None:
         """Forget a task whose VM has stopped."""
@@ -422,12 +446,15 @@ class Workers:
         """One worker thread's life."""
         from iridium.vm.runtime.scheduling import STOPPING
 
-        compiler = self._runtime.compiler
         while calls.work(worker, CALL) != STOPPING:
-            for native, program in tuple(self._hot.items()):
-                compiler.consider(native, program)
-                if native.requested:
-                    self._hot.pop(native, None)
+            self._consider()
+
+    def _consider(self) -> None:
+        """Compile what has got hot."""
+        for native, program in tuple(self._hot.items()):
+            self._runtime.compiler.consider(native, program)
+            if native.requested:
+                self._hot.pop(native, None)
 
 
 def _load() -> Runtime:

@@ -75,6 +75,7 @@ class Record(ctypes.Structure):
     state: int
     stop_requested: int
     turns: int
+    asked: int
     worker: int
     mailbox: int
     mailbox_head: int
@@ -143,6 +144,7 @@ class Record(ctypes.Structure):
         ("parent", ctypes.c_uint32),  # who spawned it; of a proxy, the pid that its own node knows it by
         ("known", ctypes.c_uint64),  # to which nodes, by number: they are told when it ends
         ("turns", ctypes.c_uint32),  # that it has had
+        ("asked", ctypes.c_uint32),  # the number of the node that it has asked for a process, or 0
         # From here on, what survives when a slot is used again.
         ("in_events", ctypes.c_uint32),
         ("next_event", ctypes.c_uint64),  # the record behind it in the list of those that the host must look at

@@ -38,7 +38,8 @@ HOST_CALLS = (
     "close_mailbox", "receive", "receive_bytes", "drop_messages", "give_back", "send", "send_bytes", "spawn",
     "spawn_checked", "ask", "wait_for_message", "sleep", "clock", "count_nodes", "kill_by", "note_known",
     "take_peer", "take_letters", "acquire_process", "release_mailbox", "now", "take_block", "free_block",
-    "make_block", "put_notice", "map_heap", "read_letters", "end_peer", "intern",
+    "make_block", "put_notice", "map_heap", "read_letters", "end_peer", "intern", "run_woken",
+    "ask_to_spawn",
 )  # fmt: skip
 """The functions of the runtime that Python calls."""
 

@@ -20,7 +20,7 @@ _TYPES: dict[str, Any] = {
     "u64": ctypes.c_uint64,
     "None": None,
 }
-_HOLDS_THE_LOCK = frozenset(("work", "run_some"))  # they take long: Python's lock is released meanwhile
+_TAKES_LONG = frozenset(("work", "run_some", "run_woken"))  # Python's lock is released meanwhile
 
 
 class Calls:
@@ -28,10 +28,9 @@ class Calls:
 
     def __init__(self) -> None:
         self.native = False
-        self._functions: dict[str, Callable[..., Any]] = {}
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        found = self._functions.get(name) or FUNCTIONS.get(name)
+        found = FUNCTIONS.get(name)
         if found is None:
             raise AttributeError(name)
         return found
@@ -39,7 +38,8 @@ class Calls:
     def use(self, addresses: Mapping[str, int]) -> None:
         """Call machine code from now on."""
         if not self.native:
-            self._functions = {name: _entry(name, address) for name, address in addresses.items()}
+            for name, address in addresses.items():
+                setattr(self, name, _entry(name, address))
             self.native = True
 
 
@@ -48,7 +48,7 @@ def _entry(name: str, address: int) -> Callable[..., Any]:
     result = _TYPES[notes.pop("return")]
     # A structure is passed by its address, which ctypes makes of the object.
     kinds = [_TYPES.get(note, ctypes.c_void_p) for note in notes.values()]
-    make = ctypes.CFUNCTYPE if name in _HOLDS_THE_LOCK else ctypes.PYFUNCTYPE
+    make = ctypes.CFUNCTYPE if name in _TAKES_LONG else ctypes.PYFUNCTYPE
     function = make(result, *kinds)(address)
     structs = [place for place, note in enumerate(notes.values()) if note not in _TYPES]
     if not structs:

@@ -12,6 +12,7 @@ from iridium.vm.runtime.layout import (
     FREE,
     GENERATIONS,
     GONE,
+    IDLE,
     KILL_PROCESS,
     KILLED,
     LINK_TO,
@@ -19,9 +20,13 @@ from iridium.vm.runtime.layout import (
     NO_PROCESS,
     NODE_DOWN,
     PID_MESSAGE,
+    PROCESS,
     PROXY,
+    QUEUED,
     SLOT_BITS,
     SLOT_MASK,
+    SPAWN_THERE,
+    SPAWNED,
     WORD_MESSAGE,
     YOUR_PID,
     Block,
@@ -31,10 +36,32 @@ from iridium.vm.runtime.layout import (
     Worker,
 )
 from iridium.vm.runtime.locks import acquire_mailbox, malloc, release_mailbox
-from iridium.vm.runtime.mailbox import BLOCK, LONGEST_MESSAGE, deliver, find
-from iridium.vm.runtime.processes import allocate, enter_watch, kill, release_slot, work_off
-from iridium.vm.runtime.remote import LETTER, acquire_peer, release_peer
-from iridium.vm.runtime.subset import address, at, copy, i32, load, native, store, store_release, u32, u64
+from iridium.vm.runtime.mailbox import BLOCK, LONGEST_MESSAGE, SLOT, deliver, find
+from iridium.vm.runtime.processes import (
+    allocate,
+    begin,
+    enter_watch,
+    is_instruction,
+    kill,
+    release_slot,
+    start,
+    work_off,
+)
+from iridium.vm.runtime.queue import push
+from iridium.vm.runtime.remote import LETTER, REGISTERS, acquire_peer, note_known, put_notice, release_peer
+from iridium.vm.runtime.subset import (
+    address,
+    at,
+    compare_exchange,
+    copy,
+    i32,
+    load,
+    native,
+    store,
+    store_release,
+    u32,
+    u64,
+)
 
 MOST_PROXIES = 65_536
 """Processes of one other node that this node keeps a place for."""
@@ -108,6 +135,46 @@ def is_local(shared: Shared, pid: u32) -> u32:
 
 
 @native
+def spawn_for(worker: Worker, peer: Peer, letter: Letter) -> None:
+    """Start the process that one of another node wants, and tell it the pid; or 0, if that cannot be."""
+    shared = at(Shared, worker.shared)
+    found: u64 = 0
+    if u64(letter.value) < peer.program_count:
+        program = load(u64, peer.programs + u64(letter.value) * 8)
+        if is_instruction(program, letter.to) != 0:
+            found = begin(worker, program, letter.to, intern(worker, peer, letter.sender))
+    pid: u32 = 0
+    if found != 0:
+        vm = at(Record, found)
+        copy(found, address(letter) + LETTER, u64(REGISTERS))
+        pid = vm.pid
+        note_known(shared, peer, pid)
+    put_notice(shared, peer, letter.sender, pid, u32(SPAWNED), i32(0))
+    if found != 0:
+        start(worker, at(Record, found))
+
+
+@native
+def answer_spawn(worker: Worker, peer: Peer, vm: Record, pid: u32) -> None:
+    """Tell a process which other it has got, if it waits for that."""
+    if vm.asked != peer.number:
+        return
+    answer: u32 = 0
+    if pid != 0:
+        answer = intern(worker, peer, pid)
+    acquire_mailbox(vm)
+    vm.asked = 0
+    if vm.kind == PROCESS:
+        vm.answer = i32(answer)
+        vm.answered = 1
+        if answer != 0:
+            vm.answered = 2
+        if compare_exchange(vm, "state", IDLE, QUEUED):
+            push(worker, vm)
+    release_mailbox(vm)
+
+
+@native
 def read_letters(worker: Worker, peer: Peer, data: u64, size: u64) -> u64:
     """Do what records from another node say; how many bytes of them were right: fewer than all is a mistake."""
     shared = at(Shared, worker.shared)
@@ -149,6 +216,17 @@ def read_letters(worker: Worker, peer: Peer, data: u64, size: u64) -> u64:
             kill(worker, to, i32(letter.value))
         elif kind == KILL_PROCESS:
             kill(worker, to, i32(KILLED))
+        elif kind == SPAWN_THERE:
+            length = u64(LETTER + REGISTERS)
+            if here + length > size:
+                break
+            spawn_for(worker, peer, letter)
+        elif kind == SPAWNED:
+            if peer.asking != 0:
+                peer.asking -= 1
+            found = find(shared, to)
+            if found != 0:
+                answer_spawn(worker, peer, at(Record, found), letter.sender)
         elif kind == LINK_TO:
             found = find(shared, to)
             other = intern(worker, peer, letter.sender)
@@ -169,11 +247,17 @@ def end_peer(worker: Worker, peer: Peer) -> None:
     peer.up = 0
     peer.broken = 0
     release_peer(peer)
+    shared = at(Shared, worker.shared)
     slot: u32 = 1
+    while slot < shared.used and peer.asking != 0:
+        answer_spawn(worker, peer, at(Record, shared.slab + u64(slot) * SLOT), u32(0))
+        slot += 1
+    peer.asking = 0
+    slot = u32(1)
     while slot <= SLOT_MASK and peer.proxy_count != 0:
         known = load(u32, peer.proxies + u64(slot) * 4)
         if known != 0:
-            found = find(at(Shared, worker.shared), known)
+            found = find(shared, known)
             if found != 0:
                 end_proxy(worker, at(Record, found), i32(NODE_DOWN))
             store(u32, peer.proxies + u64(slot) * 4, u32(0))

@@ -107,7 +107,7 @@ class Shared(ctypes.Structure):
     heap_limit: int
     output_capacity: int
     host_cares: int
-    reserved: int
+    host_awake: int
     peers: int
     peer_count: int
     dead_ring: int
@@ -154,7 +154,7 @@ class Shared(ctypes.Structure):
         ("stack_limit", ctypes.c_uint32),
         ("heap_limit", ctypes.c_uint32),
         ("output_capacity", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
+        ("host_awake", ctypes.c_uint32),  # 1: the host will look at its lists without being told
         ("peers", ctypes.c_uint64),  # the addresses of the other nodes' Peers, by their number
         ("peer_count", ctypes.c_uint64),
         ("dead_ring", ctypes.c_uint64),  # the last dead letters
@@ -229,8 +229,11 @@ class Peer(ctypes.Structure):
     broken: int
     large: int
     special: int
+    asking: int
     refused: int
     dropped: int
+    programs: int
+    program_count: int
 
     _fields_ = [
         ("lock", ctypes.c_uint32),
@@ -249,8 +252,12 @@ class Peer(ctypes.Structure):
         ("broken", ctypes.c_uint32),  # 1: something that must not be lost did not fit; the session has to end
         ("large", ctypes.c_uint32),  # messages in blocks of their own that have not left yet
         ("special", ctypes.c_uint32),  # of the records that were taken out last, those that count as slow
+        ("asking", ctypes.c_uint32),  # processes of this node that have asked it for another and wait
+        ("padding", ctypes.c_uint32),
         ("refused", ctypes.c_uint64),  # messages that did not fit
         ("dropped", ctypes.c_uint64),  # messages that were in the ring when the session ended
+        ("programs", ctypes.c_uint64),  # the addresses of the programs that it knows by number
+        ("program_count", ctypes.c_uint64),
     ]
 
 
@@ -346,6 +353,11 @@ KILL_PROCESS = 21
 """The receiver is to end."""
 LINK_TO = 22
 """The sender has linked itself to the receiver."""
+SPAWN_THERE = 23
+"""The sender wants a process: the value is the number of its program, in place of a receiver stands where it
+begins; its registers follow."""
+SPAWNED = 24
+"""The process that the receiver wanted: the sender is it, or 0."""
 
 # ``Watch.kind``, in the list of one process.
 WATCHED_BY = 0

@@ -50,7 +50,7 @@ from iridium.vm.runtime.locks import (
 )
 from iridium.vm.runtime.mailbox import MOST_MESSAGES, SLOT, acquire_process, drop_messages, put_message
 from iridium.vm.runtime.queue import push, tell_host, wake
-from iridium.vm.runtime.remote import note_known, put_notice, tell_peers
+from iridium.vm.runtime.remote import REGISTERS, note_known, put_notice, tell_peers
 from iridium.vm.runtime.subset import (
     add_atomic,
     address,
@@ -75,9 +75,6 @@ REUSE_AFTER = 1024
 
 CLEARED = Record.in_events.offset  # type: ignore[attr-defined]
 """Bytes of a record that are another's once the slot is used again; what follows belongs to the slot."""
-
-REGISTERS = Record.remainder.offset  # type: ignore[attr-defined]
-"""Bytes of all registers, at the beginning of a record."""
 
 WATCH = 16
 
@@ -494,11 +491,19 @@ def exit_reason_of(vm: Record) -> i32:
 
 
 @native
-def spawn_checked(vm: Record, target: u32) -> u32:
-    """Whether an address is that of an instruction of the VM's program."""
-    program = at(ProgramRecord, vm.program)
+def is_instruction(place: u64, target: u32) -> u32:
+    """Whether an address is that of an instruction of a program."""
+    program = at(ProgramRecord, place)
     offset = target - program.base
     if target < program.base or offset % WORD != 0 or offset // WORD >= program.count:
+        return u32(0)
+    return u32(1)
+
+
+@native
+def spawn_checked(vm: Record, target: u32) -> u32:
+    """The number of the fault of spawning at an address that is no instruction's, or 0."""
+    if is_instruction(vm.program, target) == 0:
         return u32(Fault.BAD_JUMP.number)
     return u32(0)
 

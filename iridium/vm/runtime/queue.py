@@ -188,7 +188,8 @@ def tell_host(shared: Shared, vm: Record, state: u32) -> None:
         vm.next_event = 0
         if shared.first_event == 0:
             shared.first_event = address(vm)
-            wake = 1
+            if shared.host_awake == 0:
+                wake = 1
         else:
             at(Record, shared.last_event).next_event = address(vm)
         shared.last_event = address(vm)

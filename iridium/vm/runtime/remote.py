@@ -20,6 +20,7 @@ from iridium.vm.runtime.layout import (
     PID_MESSAGE,
     PROXY,
     SLOT_MASK,
+    SPAWN_THERE,
     YOUR_PID,
     Block,
     Letter,
@@ -56,6 +57,12 @@ MOST_LARGE = 32
 
 RESERVE = 64 * 1024
 """Bytes of the ring for what must not be lost: that processes have ended."""
+
+MOST_ASKING = 1024
+"""Processes that wait for one node to start another for them: the answers to all fit into its :data:`RESERVE`."""
+
+REGISTERS = Record.remainder.offset  # type: ignore[attr-defined]
+"""Bytes of all registers, at the beginning of a record."""
 
 SLOT = 640
 FIRST_SHARED = 63
@@ -110,7 +117,7 @@ def list_peer(shared: Shared, peer: Peer) -> None:
     wake: u32 = 0
     acquire_events(shared)
     # Whether there are events does not matter: the host may be busy with the last of them.
-    if shared.first_peer == 0:
+    if shared.first_peer == 0 and shared.host_awake == 0:
         wake = 1
     peer.next = shared.first_peer
     shared.first_peer = address(peer)
@@ -282,6 +289,25 @@ def tell_peers(shared: Shared, vm: Record, reason: i32) -> None:
 
 
 @native
+def ask_to_spawn(peer: Peer, vm: Record, program: u32, pc: u32) -> u32:
+    """Ask another node for a process, in the name of one that waits for the answer; whether that fits."""
+    shared = at(Shared, at(Worker, vm.worker).shared)
+    asked: u32 = 0
+    acquire_peer(peer)
+    room = peer.tail - peer.head + LETTER + REGISTERS + RESERVE <= peer.capacity
+    if peer.up != 0 and peer.asking < MOST_ASKING and room:
+        asked = 1
+        note_known(shared, peer, vm.pid)
+        vm.asked = peer.number
+        peer.asking += 1
+        put_letter(peer, pc, vm.pid, u32(SPAWN_THERE), program)
+        put_bytes(peer, address(vm), u64(REGISTERS))
+        list_peer(shared, peer)
+    release_peer(peer)
+    return asked
+
+
+@native
 def take_letters(peer: Peer, place: u64, most: u64) -> u64:
     """Copy the oldest records out of a ring, whole ones and at most so many bytes; gives how many bytes.
 
@@ -297,6 +323,8 @@ def take_letters(peer: Peer, place: u64, most: u64) -> u64:
             size = LETTER + (u64(letter.value) + LETTER - 1) // LETTER * LETTER
         elif letter.kind == LARGE_BYTES:
             size = LETTER * 2
+        elif letter.kind == SPAWN_THERE:
+            size = LETTER + REGISTERS
         if taken + size > most:
             break
         if letter.kind == LARGE_BYTES or letter.kind == OTHERS_PID:

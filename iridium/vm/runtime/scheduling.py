@@ -245,6 +245,29 @@ def run_some(worker: Worker, nanoseconds: u64) -> u32:
 
 
 @native
+def run_woken(worker: Worker, nanoseconds: u64) -> u32:
+    """Give a turn to those whom the host has woken, and to whom they wake, for some time; how many turns.
+
+    Only while all workers sleep: to wake one takes longer than most answers to a message. What wants more is
+    theirs.
+    """
+    shared = at(Shared, worker.shared)
+    given: u32 = 0
+    if shared.waiting == shared.threads and shared.queued == 0:
+        over = now(worker) + nanoseconds
+        while worker.head != 0:
+            vm = at(Record, worker.head)
+            worker.head = vm.next
+            worker.count -= 1
+            given += 1
+            turn(shared, worker, vm)
+            if now(worker) >= over:
+                break
+    give_back(shared, worker, u32(0))
+    return given
+
+
+@native
 def work(worker: Worker, nanoseconds: u64) -> u32:
     """The same, but sleep while there is nothing to do. What a worker thread calls, over and over."""
     shared = at(Shared, worker.shared)
