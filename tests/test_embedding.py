@@ -142,7 +142,7 @@ async def test_the_loss_of_a_node(nodes: tuple[Node, Node]) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_observers(nodes: tuple[Node, Node]) -> None:
-    """Several observe a process from another node; each sees all of it, and one that stops is no loss to others."""
+    """Several observe a process from another node; each sees all of it, and one that stops takes nothing away."""
     a, b = nodes
     there = await b.spawn(ECHO)
     await until(lambda: there.output == "up\n0")
