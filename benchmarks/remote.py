@@ -2,16 +2,17 @@
 
     python benchmarks/remote.py [--rounds 3] [--only latency ...] [--json] [--no-erlang]
 
-Two real nodes in a process each, with one worker thread each; beside them two nodes of Erlang/OTP, by turns, where it
-is installed. Rates and times are on the wall: what else runs on the machine counts, for both alike.
+Two real nodes in a process each, with one worker thread each; beside them two nodes of Erlang/OTP, by turns,
+where it is installed. Rates and times are on the wall: what else runs on the machine counts, for both alike.
 
-A single ping-pong is timed where its answers arrive, one after the other, at the node that asks: from one to the next
-is a whole round trip.
+A single ping-pong is timed where its answers arrive, one after the other, at the node that asks: from one to the
+next is a whole round trip.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import subprocess
 import sys
 import tempfile
@@ -120,7 +121,7 @@ class Bench:
         post.on_mail = watch
         await self.run("ping_pong", r1=count, r24=OTHER, r25=1)
         post.on_mail = on_mail
-        trips = sorted(1e6 * (late - early) for early, late in zip(arrived[100:], arrived[101:], strict=False))
+        trips = sorted(1e6 * (late - early) for early, late in itertools.pairwise(arrived))
         return [trips[len(trips) // 2], trips[len(trips) * 99 // 100]]
 
     async def round(self, wanted: dict[str, Figure]) -> None:

@@ -12,13 +12,16 @@ decided by the seed, so that a failing run can be repeated exactly::
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
 import heapq
 import itertools
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
+from typing import TYPE_CHECKING, Any, cast
 
 from iridium.cluster.identity import next_incarnation
 from iridium.cluster.link import Link, Role
@@ -26,8 +29,16 @@ from iridium.cluster.liveness import TICK
 from iridium.cluster.membership import Membership
 from iridium.cluster.messages import MessageError
 from iridium.cluster.peer import Dial, Join, Me, Outcome
+from iridium.cluster.post import Post
 from iridium.cluster.rules import join_address, split_address
 from iridium.errors import IridiumError
+from iridium.events import EventRing
+from iridium.processes import Processes
+from iridium.processes.courier import Courier
+from iridium.vm.runtime import locks
+
+if TYPE_CHECKING:
+    from iridium.cluster.mesh import Mesh
 
 DIAL_TIMEOUT = 5.0
 """Seconds until a connection that nobody answers is given up, as on the real network."""
@@ -49,6 +60,8 @@ class SimulatedNode:
         frozen: whether its process is stopped; what arrives waits.
         log: the events it reported: (kind, subject, detail).
         texts: what people at other nodes said: (sender, text).
+        processes: those that run on it, or None.
+        courier: their traffic with other nodes, or None.
     """
 
     def __init__(self, network: Network, me: Me, host: str) -> None:
@@ -65,6 +78,23 @@ class SimulatedNode:
         self.dials: dict[Dial, None] = {}
         self.next_tick = 0.0
         self.machine = Membership(me, self, lambda: network.now, network.random)
+        self.processes: Processes | None = None
+        self.courier: Courier | None = None
+
+    @property
+    def post(self) -> Post:
+        """Its mail with other nodes."""
+        return self.machine.post
+
+    def add_processes(self) -> None:
+        """Let it run processes, in plain Python and in virtual time; see :func:`virtual_time`."""
+        from iridium.scheduler import Scheduler
+
+        reactor = SimulatedReactor(self)
+        events = EventRing()
+        self.processes = Processes(Scheduler(cast("Any", reactor), choice="reference"), events)
+        self.processes.when_ready(lambda: None)
+        self.courier = Courier(self.processes, cast("Mesh", self), events, reactor.callLater)
 
     def __repr__(self) -> str:
         return f"<SimulatedNode {self.me.alias or self.me.id[:8]}>"
@@ -133,6 +163,73 @@ class SimulatedNode:
 
     def changed(self) -> None:
         """Nothing is on disk here."""
+
+
+class SimulatedTimer:
+    """A call that is to come."""
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self._action: Callable[[], None] | None = action
+
+    def active(self) -> bool:
+        """Whether it is still to come."""
+        return self._action is not None
+
+    def cancel(self) -> None:
+        """Let it not come."""
+        self._action = None
+
+    def fire(self) -> None:
+        """Its time has come."""
+        action, self._action = self._action, None
+        if action is not None:
+            action()
+
+
+class SimulatedReactor:
+    """As much of a reactor as the processes of a simulated node use.
+
+    Args:
+        node: whose.
+    """
+
+    def __init__(self, node: SimulatedNode) -> None:
+        self._node = node
+
+    def seconds(self) -> float:
+        """The virtual time."""
+        return self._node.network.now
+
+    def callLater(self, delay: float, call: Callable[..., Any], *args: Any, **keywords: Any) -> SimulatedTimer:
+        """Call something later, if the node lives."""
+        timer = SimulatedTimer(lambda: call(*args, **keywords))
+        self._node.later(delay, timer.fire)
+        return timer
+
+
+TICK_OF_CLOCK = 50_000
+"""Nanoseconds that virtual time goes on whenever the runtime looks at its clock, so that turns come to an end."""
+
+
+@contextlib.contextmanager
+def virtual_time(network: Network) -> Iterator[None]:
+    """Let the runtime of processes, as plain Python, have the time of a network: SLEEP and RECVT take no real
+    time.
+    """
+    last = 0
+
+    def clock_gettime(clock: int, place: int) -> int:
+        nonlocal last
+        last = max(last + TICK_OF_CLOCK, int(network.now * 1e9))
+        ctypes.c_int64.from_address(place).value = last // 1_000_000_000
+        ctypes.c_int64.from_address(place + 8).value = last % 1_000_000_000
+        return 0
+
+    kept, locks.clock_gettime = locks.clock_gettime, clock_gettime
+    try:
+        yield
+    finally:
+        locks.clock_gettime = kept
 
 
 class Pipe:
@@ -272,18 +369,29 @@ class Network:
         self._listening: dict[str, SimulatedNode] = {}
 
     def node(
-        self, alias: str = "", cluster: str = "iridium", id: str = "", incarnation: int = 1, port: int = 2254
+        self,
+        alias: str = "",
+        cluster: str = "iridium",
+        id: str = "",
+        incarnation: int = 1,
+        port: int = 2254,
+        *,
+        processes: bool = False,
     ) -> SimulatedNode:
         """A new node on a host of its own, which listens and ticks from now on.
 
         Args:
             alias, cluster, id, incarnation: who it is; a new id by default.
             port: where it listens.
+            processes: whether it runs processes.
         """
         host = f"10.0.{len(self.nodes) // 200}.{len(self.nodes) % 200 + 1}"
         me = Me(id or str(uuid.UUID(int=self.random.getrandbits(128), version=4)), alias, incarnation, cluster)
         me.address = f"{host}:{port}"
-        return self._start(SimulatedNode(self, me, host))
+        node = SimulatedNode(self, me, host)
+        if processes:
+            node.add_processes()
+        return self._start(node)
 
     def _start(self, node: SimulatedNode) -> SimulatedNode:
         self.nodes.append(node)
@@ -315,7 +423,10 @@ class Network:
             ):
                 port += 1  # as on a real host, two processes cannot listen on one
                 me.address = join_address(host, port)
-        again = self._start(SimulatedNode(self, me, node.host))
+        new = SimulatedNode(self, me, node.host)
+        if node.processes is not None:
+            new.add_processes()
+        again = self._start(new)
         if not amnesia:
             known = [record for record in node.machine.table.records() if record.id != old.id]
             again.machine.remember([] if old.left else known)

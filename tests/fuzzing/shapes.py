@@ -63,6 +63,58 @@ LOOPS = {
     "| inc $4 | lt $4 $5 | djmpe @top | hlt",
 }  # fmt: skip
 
+# Loops over the heap, which engines may run without checks while they are sure: started and left in all places.
+_WALK = "load $1 #{start} | load $2 #{bound} | load $3 #{step} | top: setm $1 $9 | inc $9 | add $1 $3 $1 | lt $1 $2 | djmpe @top | inc $8 | hlt"
+_GROW = "load $5 #120 | aloc $5 | setm $9 $9 |"
+WALKS = {
+    f"walk from {start} to {bound} by {step}": _GROW + _WALK.format(start=start, bound=bound, step=step)
+    for start, bound, step in (
+        (0, 184, 4), (0, 180, 4), (0, 181, 4), (0, 185, 4), (0, 188, 4), (0, 4000, 4), (3, 184, 7), (0, MAX, 5),
+        (-4, 100, 4), (-100, 100, 1), (MIN, MAX, 4), (MIN, MAX, MAX), (180, 1000, 4), (181, 1000, 4), (184, 1000, 4),
+        (100, 50, 4), (100, 100, 4), (0, -1, 4), (0, MIN, 4), (0, 184, 0), (0, 184, -4), (180, 184, -4), (0, 184, MIN),
+        (0, MAX, MAX), (0, MAX, MAX - 8), (0, MAX, 2**28 - 1), (0, MAX, 2**27 + 1), (4, MAX, 2**28), (0, 184, 22), (0, 184, 23), (0, 9, 1),
+    )
+} | {
+    "walk by a step in the program": _GROW + "load $2 #184 | top: loadm $1 $4 | add $4 $5 $5 | addi $1 #4 | lt $1 $2 | djmpe @top | hlt",
+    "walk byte by byte": _GROW + "load $2 #190 | top: loadb $1 $4 | add $4 $5 $5 | setb $1 $5 | inc $1 | lt $1 $2 | djmpe @top | hlt",
+    "walk by a step that divides nothing": _GROW + "load $2 #190 | load $1 #5 | top: setm $1 $1 | addi $1 #13 | inc $9 | lt $1 $2 | djmpe @top | hlt",
+    "walk of sizes": _GROW + "load $2 #190 | top: loadb $1 $4 | setmf64 $1 $4 | loadm $1 $5 | xor $5 $6 $6 | addi $1 #3 | lt $1 $2 | djmpe @top | hlt",
+    "walk over f64": _GROW + "load $2 #177 | loadf64 $3 #1.5 | top: loadmf64 $1 $4 | addf64 $4 $3 $3 | setmf64 $1 $3 | addi $1 #8 | lt $1 $2 | djmpe @top | hlt",
+    "walk that stores into what it loads next": _GROW + "load $2 #180 | load $6 #7 | top: setm $1 $6 | inc $1 | loadb $1 $6 | inc $6 | lt $1 $2 | djmpe @top | hlt",
+    "walk that stores where it loads, in parts": _GROW + "load $2 #180 | load $6 #7 | top: loadm $1 $4 | add $4 $6 $6 | setm $1 $6 | inc $1 | lt $1 $2 | djmpe @top | hlt",
+    "walk with a second place": _GROW + "load $2 #184 | load $7 #8 | top: loadm $1 $4 | inc $4 | setm $7 $4 | addi $1 #4 | addi $7 #4 | lt $1 $2 | djmpe @top | hlt",
+    "walk with a place that is passed on": _GROW + "load $2 #184 | top: setm $1 $1 | mov $1 $7 | addi $1 #4 | loadm $1 $4 | setb $7 $4 | lt $1 $2 | djmpe @top | hlt",
+    "walk that divides": _GROW + "load $2 #184 | load $6 #20 | top: setm $1 $6 | div $2 $6 $7 | dec $6 | addi $1 #4 | lt $1 $2 | djmpe @top | hlt",
+    "walk that prints": _GROW + "load $2 #184 | top: setm $1 $1 | prti $1 | addi $1 #4 | lt $1 $2 | djmpe @top | hlt",
+    "walk that pushes": _GROW + "load $2 #184 | top: setm $1 $1 | push $1 | push $1 | push $1 | addi $1 #4 | lt $1 $2 | djmpe @top | hlt",
+    "walk that grows the heap": _GROW + "load $2 #400 | load $6 #2 | top: setm $1 $1 | aloc $6 | addi $1 #4 | lt $1 $2 | djmpe @top | hlt",
+    "walk that steps twice": _GROW + "load $2 #184 | top: setm $1 $1 | inc $1 | setm $1 $1 | inc $1 | lt $1 $2 | djmpe @top | hlt",
+    "walk that moves its bound": _GROW + "load $2 #90 | top: setm $1 $1 | inc $2 | addi $1 #2 | dec $2 | dec $2 | lt $1 $2 | djmpe @top | hlt",
+    "walk that reads its bound": _GROW + "load $2 #160 | load $4 #80 | setm $4 $4 | top: loadm $1 $6 | sub $2 $6 $2 | addi $1 #4 | lt $1 $2 | djmpe @top | hlt",
+    "walk that moves its step": _GROW + "load $2 #184 | load $3 #1 | top: setm $1 $1 | add $3 $1 $1 | inc $3 | lt $1 $2 | djmpe @top | hlt",
+    "walk by doubling": _GROW + "load $2 #184 | load $1 #1 | top: setm $1 $1 | add $1 $1 $1 | lt $1 $2 | djmpe @top | hlt",
+    "walk that overwrites its place": _GROW + "load $2 #184 | load $4 #60 | setm $4 $4 | top: loadm $1 $1 | addi $1 #4 | lt $1 $2 | djmpe @top | hlt",
+    "walk that compares before it steps": _GROW + "load $2 #184 | top: setm $1 $1 | lt $1 $2 | addi $1 #4 | djmpe @top | hlt",
+    "walk with its comparison turned round": _GROW + "load $2 #184 | top: setm $1 $1 | addi $1 #4 | lt $2 $1 | djmpe @top | hlt",
+    "walk in a walk": _GROW + "load $2 #60 | load $7 #5 | outer: load $1 #0 | top: loadm $1 $4 | inc $4 | setm $1 $4 | addi $1 #4 | lt $1 $2 | djmpe @top"
+    "| inc $6 | lt $6 $7 | djmpe @outer | hlt",
+    "walk that ends the code": _GROW + "load $2 #184 | top: setm $1 $1 | addi $1 #4 | lt $1 $2 | djmpe @top",
+    "walk entered by a computed jump": _GROW + "load $2 #184 | load $4 @top | load $6 #3 | jmp $4 | top: setm $1 $1 | addi $1 #4 | lt $1 $2 | djmpe @top"
+    "| load $1 #0 | dec $6 | gt $6 $0 | jmpe $4 | hlt",
+    "walk of a heap that is not there yet": "load $2 #60 | top: loadm $1 $4 | addi $1 #4 | lt $1 $2 | djmpe @top | hlt",
+}  # fmt: skip
+
+# The same over more cells than a vector instruction takes.
+LONG_WALKS = {
+    "long walk, cleared": "top: setm $1 $9 | addi $1 #4 | lt $1 $2 | djmpe @top",
+    "long walk, summed": "setm $2 $2 | load $1 #3 | top: loadm $1 $4 | add $5 $4 $5 | inc $6 | addi $1 #4 | lt $1 $2 | djmpe @top",
+    "long walk, changed": "top: loadb $1 $4 | add $4 $6 $4 | setb $1 $4 | inc $1 | lt $1 $2 | djmpe @top",
+    "long walk, each from the one before": "top: loadb $1 $4 | add $4 $6 $6 | setb $1 $6 | inc $6 | inc $1 | lt $1 $2 | djmpe @top",
+    "long walk, overlapping": "top: setm $1 $1 | loadm $1 $4 | add $5 $4 $5 | inc $1 | lt $1 $2 | djmpe @top",
+    "long walk, over its end": "load $2 #5000 | top: setm $1 $1 | addi $1 #4 | lt $1 $2 | djmpe @top",
+    "long walk, f64": "loadf64 $1 #0.5 | top: setmf64 $1 $1 | addf64 $1 $1 $1 | addi $1 #8 | lt $1 $2 | djmpe @top",
+}  # fmt: skip
+
 # Faults within blocks and loops: what stands before them is done, what stands behind them is not.
 FAULTS = {
     "division in the middle of a block": "load $1 #7 | inc $2 | load $3 #2 | div $1 $3 $4 | div $1 $0 $4 | inc $2 | rem $5 | hlt",
@@ -227,9 +279,12 @@ def cases() -> dict[str, Case]:
     ) -> None:
         found[name] = Case(name, image, limits, total=total, **state)
 
-    for group in (LOOPS, FAULTS, CALLS, JUMPS):
+    for group in (LOOPS, WALKS, FAULTS, CALLS, JUMPS):
         for name, code in group.items():
             add(name, _source(code))
+    for name, code in LONG_WALKS.items():
+        grown = f"load $3 #1936 | aloc $3 | load $6 #3 | load $2 #1990 | {code} | inc $8 | hlt"
+        add(name, _source(grown), Limits(stack=64, heap=4096, output=8), total=9000)
     for name, code in PRINTS.items():
         add(name, _source(code, _DATA))
     for name, code in _memory_edges():

@@ -13,6 +13,7 @@ All these numbers are constants, and a loop with one way costs one subtraction a
 from __future__ import annotations
 
 from iridium.isa import WORD, Fault
+from iridium.vm.native import loops
 from iridium.vm.native.emit import MODULE, OFFSETS, UNLIKELY, Effects, Emitter, nothing
 from iridium.vm.native.flow import Flow, Op
 from iridium.vm.native.lowering import INTERPRETED, LOWERINGS
@@ -45,12 +46,17 @@ class _Region(Emitter):
         self.called: dict[str, str] = {}
         self._op: Op
         self._index = 0  # of the instruction that is emitted
+        self._place = ""  # the address of the accesses that are not checked
         self._taken = 0  # off the budget for this instruction and what follows it in its longest way
+        self._loops = {block: loop for block in blocks if (loop := loops.find_loop(flow, block))}
+        self._unchecked: loops.HeapLoop | None = None  # the loop whose second version is emitted
         for block in blocks:
             self._emit_block(block)
         self.entries = [block for block in blocks if block in flow.checkpoints]
         for block in self.entries:
             self._emit_checkpoint(block)
+        for block, loop in self._loops.items():
+            self._emit_loop(block, loop)
 
     def text(self) -> str:
         """The function."""
@@ -67,7 +73,7 @@ class _Region(Emitter):
             self.line(f"%{name} = alloca {kind}")
         for name in self._read:
             self._load(name)
-        ways = " ".join(f"i32 {block}, label %check{block}" for block in self.entries)
+        ways = " ".join(f"i32 {block}, label %{self._door(block)}" for block in self.entries)
         self.line(f"switch i32 %entry, label %nowhere [{ways}]")
         self.lines += ["nowhere:", "  unreachable", *body, *self._exits, "exit:"]
         for name in sorted(self._written):
@@ -88,8 +94,15 @@ class _Region(Emitter):
         self.begin(f"block{block}")
         end = self._flow.blocks[block]
         self._taken = self._flow.cost[block]
+        self._emit_instructions(block, end)
+        if not self.ended:
+            self._index = end - 1
+            self._taken += 1
+            self._go(end)
+
+    def _emit_instructions(self, start: int, end: int) -> None:
         self.ended = False
-        for self._index in range(block, end):
+        for self._index in range(start, end):
             self._op = self._flow.ops[self._index]
             if self._op.row is None or self._op.row.name in INTERPRETED:
                 self.line(f"br label %{self._leave()}")
@@ -97,10 +110,36 @@ class _Region(Emitter):
                 break
             self.lower(self._op.row, LOWERINGS[self._op.row.name])
             self._taken -= 1
-        if not self.ended:
-            self._index = end - 1
-            self._taken += 1
-            self._go(end)
+
+    def _emit_loop(self, block: int, loop: loops.HeapLoop) -> None:
+        """The second version of a loop: see :mod:`iridium.vm.native.loops`."""
+        end = self._flow.blocks[block]
+        self.begin(f"enter{block}")
+        entrance = loops.enter(self, loop, f"check{block}")
+        self.line(f"br i1 {entrance.may}, label %round{block}, label %check{block}")
+        self.begin(f"round{block}")
+        self._place = f"%place{block}"
+        self.line(
+            f"{self._place} = phi i64 [ {entrance.place}, %{entrance.block} ], [ %next{block}, %again{block} ]"
+        )
+        self.set(f"r{loop.place}", self.op(f"trunc i64 {self._place} to i32"))
+        loops.take(self, loop, entrance, self._place)
+        self._taken = loop.cost
+        self._unchecked = loop
+        self._emit_instructions(block, end - 1)
+        self._unchecked = None
+        self.line(f"br label %again{block}")
+        self.begin(f"again{block}")
+        self.line(f"%next{block} = add nuw nsw i64 {self._place}, {entrance.step}")
+        more = self.op(f"icmp slt i64 %next{block}, {entrance.limit}")
+        self.line(f"br i1 {more}, label %round{block}, label %stop{block}")
+        self.begin(f"stop{block}")
+        self._emit_instructions(end - 1, end)
+
+    def heap(self, address: str, size: int) -> str:
+        if self._unchecked is not None and self._unchecked.free(self._index, self._op):
+            return self.op(f"getelementptr i8, ptr {self.get('heap')}, i64 {self._place}")
+        return super().heap(address, size)
 
     def _emit_checkpoint(self, block: int) -> None:
         cost = self._flow.cost[block]
@@ -201,6 +240,11 @@ class _Region(Emitter):
             left = self.op("load i64, ptr %left")
             self.line(f"store i64 {self.op(f'add i64 {left}, {more}')}, ptr %left")
 
+    def _door(self, block: int, origin: int = -1) -> str:
+        """The label of a checkpoint, for what comes from an instruction or from outside the region."""
+        outside = not block <= origin < self._flow.blocks[block]
+        return f"enter{block}" if block in self._loops and outside else f"check{block}"
+
     def _go(self, target: int) -> None:
         """Go on at an instruction, after this one has been executed."""
         rest = self._taken - 1
@@ -209,7 +253,7 @@ class _Region(Emitter):
             self.line(f"br label %{self._exit(flow.address(target), ELSEWHERE, rest)}")
         elif target in flow.checkpoints:
             self._give_back(rest)
-            self.line(f"br label %check{target}")
+            self.line(f"br label %{self._door(target, self._index)}")
         else:
             self._give_back(rest - flow.cost[target])
             self.line(f"br label %block{target}")

@@ -216,6 +216,8 @@ declare double @llvm.sqrt.f64(double)
 declare i32 @llvm.fptosi.sat.i32.f64(double)
 declare { i64, i1 } @llvm.usub.with.overflow.i64(i64, i64)
 declare i32 @llvm.fshr.i32(i32, i32, i32)
+declare i64 @llvm.smin.i64(i64, i64)
+declare i64 @llvm.umin.i64(i64, i64)
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
 !0 = !{!"branch_weights", i32 1, i32 100000}

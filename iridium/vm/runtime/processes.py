@@ -81,6 +81,9 @@ REGISTERS = Record.remainder.offset  # type: ignore[attr-defined]
 
 WATCH = 16
 
+ITSELF = 2
+"""A process has just ended itself: it executes nothing more, and its turn is over."""
+
 
 @external
 def munmap(place: u64, size: u64) -> i32:
@@ -329,14 +332,15 @@ def demonitor(vm: Record, pid: u32) -> None:
 
 @native
 def link(vm: Record, pid: u32) -> u32:
-    """LINK: whether there was room; of a process that is not there, this one is ended."""
+    """LINK: whether there was room, or :data:`ITSELF`: of a process that is not there, this one is ended."""
     if vm.worker == 0 or pid == vm.pid:
         return u32(0)
     worker = at(Worker, vm.worker)
     result = enter_watch(worker, vm, u32(LINKED), u32(LINKED), pid)
     if result == 2:
-        kill(worker, vm.pid, i32(NO_PROCESS))
         result = u32(1)
+        if kill(worker, vm.pid, i32(NO_PROCESS)) != 0:
+            result = u32(ITSELF)
     elif result == 1:
         link_away(at(Shared, worker.shared), vm.pid, pid)
     return result
@@ -383,10 +387,13 @@ def kill(worker: Worker, pid: u32, reason: i32) -> u32:
 
 @native
 def kill_by(vm: Record, pid: u32) -> u32:
-    """KILL: whether there was such a process."""
+    """KILL: whether there was such a process, or :data:`ITSELF`."""
     if vm.worker == 0:
         return u32(0)
-    return kill(at(Worker, vm.worker), pid, i32(KILLED))
+    done = kill(at(Worker, vm.worker), pid, i32(KILLED))
+    if done != 0 and pid == vm.pid:
+        done = u32(ITSELF)
+    return done
 
 
 @native

@@ -10,6 +10,7 @@ from iridium.vm.record import Waiting
 from iridium.vm.runtime.calls import calls
 from iridium.vm.runtime.layout import BYTES_MESSAGE, PID_MESSAGE, WORD_MESSAGE
 from iridium.vm.runtime.mailbox import DOES_NOT_FIT, DONE
+from iridium.vm.runtime.processes import ITSELF
 from iridium.vm.semantics.scratch import U32, Halt, Scratch, Step, Trap, Wait, does, wrap
 
 
@@ -203,12 +204,19 @@ def demonitor(s: Scratch, k: int, a: int) -> Step:
     return step
 
 
+def _unless_itself(result: int) -> bool:
+    """Whether something was done, unless the process has ended itself by it."""
+    if result == ITSELF:
+        raise Wait(Waiting.TURN)
+    return result != 0
+
+
 @does("LINK")
 def link(s: Scratch, k: int, a: int) -> Step:
     r = s.registers
 
     def step() -> int:
-        s.equal = calls.link(s.vm.record, r[a] & U32) != 0
+        s.equal = _unless_itself(calls.link(s.vm.record, r[a] & U32))
         return k
 
     return step
@@ -229,7 +237,7 @@ def kill(s: Scratch, k: int, a: int) -> Step:
     r = s.registers
 
     def step() -> int:
-        s.equal = calls.kill_by(s.vm.record, r[a] & U32) != 0
+        s.equal = _unless_itself(calls.kill_by(s.vm.record, r[a] & U32))
         return k
 
     return step

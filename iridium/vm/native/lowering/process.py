@@ -8,6 +8,7 @@ from iridium.vm.native.lowering.registry import lowers
 from iridium.vm.record import Waiting
 from iridium.vm.runtime.layout import BYTES_MESSAGE, PID_MESSAGE, WORD_MESSAGE
 from iridium.vm.runtime.mailbox import DOES_NOT_FIT
+from iridium.vm.runtime.processes import ITSELF
 
 
 def _accepted(e: Emitter, result: str) -> None:
@@ -131,9 +132,15 @@ def demonitor(e: Emitter, pid: str) -> None:
     e.call("demonitor", ("i32", pid), result="void")
 
 
+def _unless_itself(e: Emitter, result: str) -> None:
+    """Set ``equal_flag``, unless the process has ended itself by this."""
+    e.wait_unless(e.op(f"icmp ne i32 {result}, {ITSELF}"), Waiting.TURN)
+    _accepted(e, result)
+
+
 @lowers("LINK", interpreted=True)
 def link(e: Emitter, pid: str) -> None:
-    _accepted(e, e.call("link", ("i32", pid)))
+    _unless_itself(e, e.call("link", ("i32", pid)))
 
 
 @lowers("EXIT")
@@ -143,7 +150,7 @@ def exit_(e: Emitter, reason: str) -> None:
 
 @lowers("KILL", interpreted=True)
 def kill(e: Emitter, pid: str) -> None:
-    _accepted(e, e.call("kill_by", ("i32", pid)))
+    _unless_itself(e, e.call("kill_by", ("i32", pid)))
 
 
 @lowers("SLEEP", interpreted=True)
