@@ -220,6 +220,7 @@ class Node:
         self.courier.stop()
         self.processes.stop()
         self.scheduler.stop()
+        self.courier.close()
         return self.mesh.stop().addBoth(self._closed)
 
     def leave(self) -> Deferred[None]:

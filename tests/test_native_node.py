@@ -145,3 +145,56 @@ def test_the_prompt_takes_an_engine(started: Started) -> None:
         assert told["machine"]["instructions"] >= 150_000
         process.expect(r"the end of the code")
         assert process.status() == 0
+
+
+def test_children_of_typed_lines(started: Started, node: NodeProcess) -> None:
+    """Processes of a session go on with the program as it was, in machine code, while it is changed and ends."""
+    session = greeted(started, node)
+
+    def type_(line: str, answer: str = "") -> None:
+        session.send(line)
+        session.expect(answer + r">>> $")
+
+    lines = (
+        "self $1",
+        "load $2 #5",
+        "send $1 $2",
+        "s: .asciiz 'as it was\\n'",
+        "load $20 #0",
+        "w: inc $20",
+        "nop",
+    )
+    for line in (*lines, "wait: recv $8 $9 $10", "prts @s", "hlt"):
+        type_(line, r"(as it was\n|halted\n)?")
+    type_("load $3 @wait")
+    children = []
+    for _ in range(20):
+        type_("spawn $3 $4")
+        session.send("prti $4")
+        children.append(int(session.expect(r"(\d+)\n>>> $")[1]))
+    assert len(set(children)) == 20
+    type_("!clear_program", r"the program is empty.*\n")
+    for at in range(50):
+        type_(f"t{at}: .asciiz 'something else'")
+        type_("inc $0")
+    for child in children[:10]:
+        session.send(f"!send {child} 1")
+        session.expect(rf"\[{child}\] as it was\n")
+    busy = greeted(started, node)
+    for line in ("a: self $5", "prti $5", "load $31 @a"):
+        busy.send(line)
+        busy.expect(r">>> $")
+    busy.send("jmp $31")
+    busy.close()  # with output that it has not read, which tells the node
+    session.send("!quit")
+    session.rest()
+    other = greeted(started, node)
+    for child in children[10:]:
+        other.send(f"!send {child} 1")
+        other.expect(rf"sent to {child}\n>>> $")
+    deadline = time.monotonic() + PATIENCE
+    # What is left is this session, and the one of whoever asks.
+    while len(rows := node.ask("!ps")["processes"]) > 2:
+        assert time.monotonic() < deadline, rows
+    other.send("!quit")
+    other.rest()

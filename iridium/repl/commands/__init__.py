@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from iridium.repl.commands import applications, cluster, general, machine, processes, program, running, stats
+from iridium.repl.commands import (
+    applications,
+    cluster,
+    general,
+    machine,
+    processes,
+    program,
+    running,
+    spawning,
+    stats,
+)
 from iridium.repl.commands.table import Table
 
 TABLE = Table(
@@ -12,6 +22,7 @@ TABLE = Table(
         *running.COMMANDS,
         *stats.COMMANDS,
         *machine.COMMANDS,
+        *spawning.COMMANDS,
         *processes.COMMANDS,
         *cluster.COMMANDS,
         *applications.COMMANDS,

@@ -1,43 +1,27 @@
-"""Commands about processes: start them, list them, talk to them, and find out what became of them."""
+"""Commands about processes: list them, talk to them, and find out what became of them."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
-from iridium.assembler import assemble, decode_source
 from iridium.assembler.operands import OperandError, string
 from iridium.errors import CommandError
-from iridium.image import Image, is_image, parse
-from iridium.processes import End, Exit, Message, Process, ProcessInfo
+from iridium.processes import End, Exit, Message, ProcessInfo
 from iridium.processes.kept import Dead, Live
-from iridium.processes.uploads import MOST_IMAGE
+from iridium.repl.commands.spawning import GROUP, Ended
 from iridium.repl.commands.table import Answer, Command, Done, Result, columns, number
-from iridium.repl.files import read_program
-from iridium.repl.visible import shortened
 from iridium.vm.runtime.layout import BYTES_MESSAGE, END_MESSAGE, PID_MESSAGE
 
 if TYPE_CHECKING:
     from iridium.repl.session import Session
 
-GROUP = "processes"
-
 ALL = "--all"
 """The word that asks for the whole cluster."""
-
-WAIT = "--wait"
-"""The word that asks for the end of a process."""
-
-ON = " on "
-"""What stands before the node in ``!spawn PATH on NODE``."""
 
 MOST_FLUSHED = 256
 """Messages that are taken out of a mailbox at once."""
@@ -45,47 +29,7 @@ MOST_FLUSHED = 256
 LISTED_DEAD_LETTERS = 20
 """Dead letters that are shown: a screen."""
 
-_HASH = re.compile(r"[0-9a-f]{64}\Z")
-
 _KINDS = {PID_MESSAGE: "pid", BYTES_MESSAGE: "bytes", END_MESSAGE: "end"}
-
-
-class Spawned(Result):
-    """A process that has been started.
-
-    Attributes:
-        pid: on this node, also where it runs on another.
-        node: the node that was asked for, or "" for this one.
-        program: what it runs.
-    """
-
-    pid: int
-    node: str
-    program: str
-
-    def text(self) -> str:
-        """A sentence."""
-        return f"process {self.pid} runs {self.program}" + (f" on {self.node}" if self.node else "")
-
-
-class Ended(Result):
-    """How a process has ended that was waited for.
-
-    Attributes:
-        pid: on this node.
-        reason: its exit reason.
-        how: the same in words.
-        fault: of a crash: which, where and what was wrong; else "".
-    """
-
-    pid: int
-    reason: int
-    how: str
-    fault: str
-
-    def text(self) -> str:
-        """A sentence."""
-        return f"process {self.pid} ended: {self.fault or self.how}"
 
 
 class ProcessList(Result):
@@ -209,146 +153,6 @@ class DeadLetters(Result):
         return f"{heading}\n{columns(rows)}" if rows else heading
 
 
-def image_of(data: bytes, name: str) -> Image:
-    """The image in a file, or the one that its source makes, with a line table.
-
-    Raises:
-        AssemblyError: the source has mistakes.
-        ImageError: it is a broken image.
-    """
-    return parse(data) if is_image(data) else assemble(decode_source(data, name), file=name, line_table=True)
-
-
-def _words(text: str) -> tuple[str, str, bool]:
-    """What ``PATH [on NODE] [--wait]`` says: path, node or "", and whether to wait."""
-    text = text.strip()
-    waits = text.endswith(f" {WAIT}")
-    text = text.removesuffix(WAIT).rstrip() if waits else text
-    path, on, node = text.rpartition(ON)
-    if on and node.strip() and " " not in node.strip():
-        return path.strip(), node.strip(), waits
-    return text, "", waits
-
-
-def spawn(session: Session, arguments: list[str]) -> Answer:
-    """``!spawn``: reads and assembles in a thread, as ``!load_file`` does."""
-    path, on, waits = _words(arguments[0])
-    node = session.node
-    directory = None if session.local else node.programs_dir
-    reading = deferToThreadPool(
-        node.reactor, node.reactor.getThreadPool(), lambda: image_of(read_program(path, directory), path)
-    )
-    return reading.addCallback(lambda image: start(session, image, path, on, waits=waits))
-
-
-def start(
-    session: Session, image: Image, title: str, on: str, *, waits: bool, quiet: bool = False
-) -> Deferred[Result]:
-    """Start a process whose output comes to a session.
-
-    Args:
-        session: whose.
-        image: what it runs.
-        title: what people call that.
-        on: the node, or "" for this one.
-        waits: whether the answer is how it has ended.
-        quiet: whether a session that waits is not told the pid first.
-    """
-    children = session.children
-    process: Process | None = None
-    early: list[str] = []
-
-    def printed(text: str) -> None:
-        # What comes before anybody knows its pid waits for that.
-        if process is None:
-            early.append(text)
-        elif waits and waiting:
-            session.show_output(text)
-        else:
-            children.printed(process.pid, text)
-
-    waiting = waits
-
-    def spawned(found: Process) -> Result | Deferred[Result]:
-        nonlocal process
-        process = found
-        result = Spawned(found.pid, on, title)
-        if waits and not quiet:
-            session.show(result)
-        for text in early:
-            printed(text)
-        if waits:
-            return wait(found)
-        found.when_done().addCallback(lambda how: children.ended(found.pid, how))
-        return result
-
-    def wait(found: Process) -> Deferred[Result]:
-        def stop(_: Deferred[Result]) -> None:
-            nonlocal waiting
-            waiting = False
-            done.callback(Done(f"process {found.pid} goes on"))
-
-        done: Deferred[Result] = Deferred(stop)
-
-        def ended(how: Exit) -> None:
-            if waiting:
-                done.callback(Ended(found.pid, how.reason, how.text, how.fault))
-            else:
-                children.ended(found.pid, how)
-
-        found.when_done().addCallback(ended)
-        return done
-
-    spawning = session.node.reach.spawn(image, on=on, title=title, on_output=printed, parent=session.pid)
-    return spawning.addCallback(spawned)
-
-
-class ImagePart(Result):
-    """What a node has of an image."""
-
-    hash: str
-    complete: bool
-
-    def text(self) -> str:
-        """A sentence."""
-        return f"the image {self.hash[:16]}... is {'here' if self.complete else 'not all here yet'}"
-
-
-def _hash(text: str) -> str:
-    if _HASH.match(text) is None:
-        raise CommandError(f"{shortened(text)} is no hash: 64 digits of lower-case hex")
-    return text
-
-
-def take_image(session: Session, arguments: list[str]) -> Answer:
-    """``!spawn_image``: with the hash alone, tells whether the image is here."""
-    digest, reach, images = _hash(arguments[0]), session.node.reach, session.node.courier.images
-    if len(arguments) == 1:
-        return ImagePart(digest, images.program(digest) is not None)
-    if len(arguments) != 4:
-        raise CommandError("type it as: !spawn_image HASH [SIZE OFFSET BASE64]")
-    size = number(arguments[1], "the size", 1, MOST_IMAGE)
-    offset = number(arguments[2], "the offset", 0, MOST_IMAGE)
-    try:
-        piece = base64.b64decode(arguments[3], validate=True)
-    except (binascii.Error, ValueError):
-        raise CommandError("the last argument is no Base64") from None
-    whole = reach.uploads.add(digest, size, offset, piece)
-    if whole is not None:
-        images.receive(digest, whole)
-    return ImagePart(digest, whole is not None)
-
-
-def spawn_sent(session: Session, arguments: list[str]) -> Answer:
-    """``!spawn_sent``: as ``!spawn``, of an image that ``!spawn_image`` has brought."""
-    digest = _hash(arguments[0])
-    title, on, waits = _words(arguments[1])
-    program = session.node.courier.images.program(digest)
-    if program is None:
-        raise CommandError("that image is not here; send it with !spawn_image")
-    return start(session, program.image, title, on, waits=waits, quiet=True)
-
-
 def list_processes(session: Session, arguments: list[str]) -> Answer:
     """``!ps``."""
     if arguments and arguments[0] != ALL:
@@ -470,38 +274,6 @@ def show_dead_letters(session: Session, arguments: list[str]) -> Answer:
 
 
 COMMANDS = (
-    Command(
-        "!spawn",
-        GROUP,
-        "start a process, here or on another node; its output comes to this session",
-        spawn,
-        Spawned,
-        "PATH [on NODE] [--wait]",
-        least=1,
-        most=1,
-        rest=True,
-    ),
-    Command(
-        "!spawn_image",
-        GROUP,
-        "take a piece of an image, or tell whether it is here; `iridium spawn` uses it",
-        take_image,
-        ImagePart,
-        "HASH [SIZE OFFSET BASE64]",
-        least=1,
-        most=4,
-    ),
-    Command(
-        "!spawn_sent",
-        GROUP,
-        "start a process of an image that is here; `iridium spawn` uses it",
-        spawn_sent,
-        Spawned,
-        "HASH TITLE [on NODE] [--wait]",
-        least=2,
-        most=2,
-        rest=True,
-    ),
     Command(
         "!ps", GROUP, "list the processes of this node, or of all", list_processes, ProcessList, "[--all]", most=1
     ),
