@@ -282,13 +282,13 @@ async def test_a_disk_that_is_full(nodes: Nodes, monkeypatch: pytest.MonkeyPatch
         raise DataDirectoryError(f"{name} cannot be written: No space left on device")
 
     monkeypatch.setattr("iridium.node.SAVE_AGAIN", 0.1)
-    monkeypatch.setattr(a._data, "write", full)
+    monkeypatch.setattr(a.data, "write", full)
     await join(b, a)
     await eventually(lambda: events(a, "not-saved"))
     assert "No space left" in events(a, "not-saved")[0].detail
     assert states(a) == states(b) == {"a": "up", "b": "up"}
     monkeypatch.undo()  # there is room again, and nothing else happens
-    await eventually(lambda: any(record.id == b.me.id for record in a._data.load_peers()))
+    await eventually(lambda: any(record.id == b.me.id for record in a.data.load_peers()))
     await nodes.stop(a)
 
 
@@ -315,7 +315,7 @@ async def test_writes_keep_their_order(nodes: Nodes, monkeypatch: pytest.MonkeyP
     await within(first)
     await within(second)
     assert written == ["began", node.me.incarnation - 1, node.me.incarnation]
-    assert node._data.load_peers() == [MemberRecord(ID, 1)]
+    assert node.data.load_peers() == [MemberRecord(ID, 1)]
 
 
 # --- --join ---

@@ -41,10 +41,12 @@ class ProcessTable:
     Attributes:
         shared: what all workers share.
         host: the worker in whose name the host does things.
+        in_threads: whether worker threads use it now.
     """
 
     def __init__(self, threads: int, turn: int, most: int = MOST_PROCESSES, *, host_cares: bool = False) -> None:
         most = min(most, SLOT_MASK)
+        self.in_threads = False
         self._slab_size = (most + 1) * SLOT
         self._dead_ring = ctypes.create_string_buffer(DEAD_RING * DEAD_LETTER)
         self._peers = (ctypes.c_uint64 * MOST_PEERS)()
@@ -71,7 +73,8 @@ class ProcessTable:
         self._programs: dict[int, LoadedProgram] = {}
 
     def __del__(self) -> None:
-        if getattr(self, "shared", None) is not None and self.shared.slab:
+        # A process that ends in the middle leaves its workers running: they need the memory to the last.
+        if getattr(self, "shared", None) is not None and self.shared.slab and not self.in_threads:
             self.close()
 
     def close(self) -> None:

@@ -219,6 +219,7 @@ class Workers:
             for thread in self._running:
                 thread.join()
             self._running.clear()
+            self.table.in_threads = False
             self._reactor.removeReader(self)
             os.close(self.table.shared.host_file)
             os.close(self.table.shared.workers_file)
@@ -437,6 +438,7 @@ class Workers:
         if self._something_to_tell():
             os.eventfd_write(shared.host_file, 1)  # nobody could say so when it came
         self._workers = [Worker(shared=ctypes.addressof(shared)) for _ in range(self.threads)]
+        self.table.in_threads = True
         for number, worker in enumerate(self._workers):
             thread = threading.Thread(target=self._work, args=(worker,), name=f"worker {number}", daemon=True)
             self._running.append(thread)

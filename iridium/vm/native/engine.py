@@ -217,7 +217,10 @@ class BackgroundCompiler:
             self._stopping = True
             with contextlib.suppress(queue.Full):  # then it does not wait for anything
                 self._waiting.put_nowait(None)
-            self._thread.join()
+            while self._thread.is_alive():
+                # Somebody who presses Ctrl-C again waits no shorter: a region takes a fraction of a second.
+                with contextlib.suppress(KeyboardInterrupt, SystemExit):
+                    self._thread.join()
             self._thread = None
 
 
