@@ -50,7 +50,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     """
     hypothesis = getattr(pyfuncitem.obj, "hypothesis", None)
     inner = hypothesis and hypothesis.inner_test
-    result = yield
-    if hypothesis is not None:
-        hypothesis.inner_test = inner
-    return result
+    try:
+        return (yield)
+    finally:
+        if hypothesis is not None:
+            hypothesis.inner_test = inner
