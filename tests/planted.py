@@ -582,7 +582,7 @@ LOWERINGS: dict[str, Change] = {
     "LOADB keeps the sign": _lowered(
         "LOADB", lambda e, a: e.op(f"sext i8 {e.load('i8', e.heap(a, 1), e.HEAP)} to i32")
     ),
-    "NaNs keep their bits in memory": _lowered("SETMF64", _store_double),
+    "NaNs keep their bits in memory": _lowered("SETMF64", _store_double)._replace(rare=True),
     "heap bound one too far": _replaced(
         "emitter", "heap", lambda right, e, address, size: right(e, address, size - 1), NATIVE
     ),
