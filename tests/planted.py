@@ -5,8 +5,8 @@
 
 :data:`PATCHES` are mistakes in the reference engine: in what an instruction means, or in how a turn ends. The
 engine that has one is compared with the reference engine that has none. :data:`LOWERINGS` are mistakes in the
-lowerings of the native engines, each planted in a process of its own with an empty cache of objects, before any
-engine is built.
+native engines: in a lowering, or in how the compiler puts them together; each is planted in a process of its own
+with an empty cache of objects, before any engine is built.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ from tests.fuzzing.shapes import LONG, cases, cuts
 
 PROGRAMS = 2000
 """Random programs that are tried against each mistake: a few seconds of them."""
+
+PATIENCE = 900.0
+"""Seconds that a mistake in the native engines may take to show; then something hangs, which shows it as well."""
 
 Meaning: TypeAlias = Callable[..., Step]
 """An entry of ``SEMANTICS``."""
@@ -461,23 +464,102 @@ PATCHES: dict[str, Patch] = {
 """Mistakes in the reference engine, by what they are."""
 
 
-# Mistakes in the native engines. A change gets the dict of lowerings by name and changes it before
-# an engine is built.
+# Mistakes in the native engines, made before an engine is built.
 
-Lowerings: TypeAlias = dict[str, Callable[..., Any]]
-"""``iridium.vm.native.lowering.LOWERINGS``: what emits the code of an instruction."""
+NATIVE = ("native", "compiled")
+"""The engines that are built from lowerings."""
+
+COMPILED = ("compiled",)
 
 
-def _instead(name: str, other: str) -> Callable[[Lowerings], None]:
+class Change(NamedTuple):
+    """A mistake in the native engines.
+
+    Attributes:
+        make: makes it, given what :class:`Parts` has.
+        engines: those that have it.
+        rare: whether random programs hardly ever meet it, so that directed ones have to show it alone.
+    """
+
+    make: Callable[[Any], None]
+    engines: tuple[str, ...] = NATIVE
+    rare: bool = False
+
+
+class Parts:
+    """The parts of the native engines that mistakes are made in; imported late, since llvmlite may be missing."""
+
+    def __init__(self) -> None:
+        from iridium.vm.native import compiler, emit, flow, loops, lowering
+
+        self.lowerings = lowering.LOWERINGS
+        self.integer = lowering.integer
+        self.loops = loops
+        self.emitter = emit.Emitter
+        self.flow = flow.Flow
+        self.region = compiler._Region
+
+
+def _instead(name: str, other: str) -> Change:
     """One instruction is lowered as another with the same operands."""
 
-    def change(lowerings: Lowerings) -> None:
-        lowerings[name] = lowerings[other]
+    def make_it(parts: Parts) -> None:
+        parts.lowerings[name] = parts.lowerings[other]
 
-    return change
+    return Change(make_it)
 
 
-LOWERINGS: dict[str, Callable[[Lowerings], None]] = {
+def _lowered(name: str, lowering: Callable[..., Any]) -> Change:
+    """An instruction is lowered in another way."""
+    return Change(lambda parts: parts.lowerings.update({name: lowering}))
+
+
+def _replaced(part: str, name: str, of: Callable[..., Any], engines: tuple[str, ...] = COMPILED) -> Change:
+    """A function of a part is another, which gets the right one and then the arguments."""
+
+    def make_it(parts: Parts) -> None:
+        owner = getattr(parts, part)
+        right = getattr(owner, name)
+        setattr(owner, name, lambda *arguments, **named: of(right, *arguments, **named))
+
+    return Change(make_it, engines)
+
+
+def _store_double(e: Any, address: str, value: str) -> None:
+    e.store("double", value, e.heap(address, 8), e.HEAP)
+
+
+def _text_without_flag(right: Callable[..., Any], region: Any) -> Any:
+    region._written.discard("equal_flag")
+    return right(region)
+
+
+def _exit_behind(right: Callable[..., Any], region: Any, pc: int | str, stop: int, give_back: int) -> Any:
+    from iridium.vm.runtime.layout import SHORT
+
+    return right(region, int(pc) + WORD if stop == SHORT else pc, stop, give_back)
+
+
+def _exit_keeps(right: Callable[..., Any], region: Any, pc: int | str, stop: int, give_back: int) -> Any:
+    return right(region, pc, stop, give_back - (give_back > 2))
+
+
+def _loop_but(**wrong: Callable[[Any], Any]) -> Change:
+    """Loops over the heap are found with something else about them."""
+
+    def find(right: Callable[..., Any], *arguments: Any) -> Any:
+        loop = right(*arguments)
+        return loop and loop._replace(**{name: value(loop) for name, value in wrong.items()})
+
+    return _replaced("loops", "find_loop", find)
+
+
+def _limit_one_more(right: Callable[..., Any], e: Any, *arguments: Any) -> Any:
+    entrance = right(e, *arguments)
+    return entrance._replace(limit=e.op(f"add i64 {entrance.limit}, 1"))
+
+
+LOWERINGS: dict[str, Change] = {
     "LT as LTE": _instead("LT", "LTE"),
     "GTE as GT": _instead("GTE", "GT"),
     "EQ as GTE": _instead("EQ", "GTE"),
@@ -490,11 +572,41 @@ LOWERINGS: dict[str, Callable[[Lowerings], None]] = {
     "LOADM as LOADRO": _instead("LOADM", "LOADRO"),
     "DJMPE as DJMPN": _instead("DJMPE", "DJMPN"),
     "JMPF as JMPB": _instead("JMPF", "JMPB"),
+    "shift by 0 is by 0": _replaced(
+        "integer", "_shift_count", lambda right, e, count: e.op(f"and i32 {count}, 31"), NATIVE
+    ),
+    "SHR is logical": _lowered(
+        "SHR",
+        lambda e, a, n: e.op(f"lshr i32 {a}, {e.op(f'and i32 {n}, 31')}") if n != "0" else e.op("add i32 0, 0"),
+    ),
+    "LOADB keeps the sign": _lowered(
+        "LOADB", lambda e, a: e.op(f"sext i8 {e.load('i8', e.heap(a, 1), e.HEAP)} to i32")
+    ),
+    "NaNs keep their bits in memory": _lowered("SETMF64", _store_double)._replace(rare=True),
+    "heap bound one too far": _replaced(
+        "emitter", "heap", lambda right, e, address, size: right(e, address, size - 1), NATIVE
+    ),
+    "heap bound one too near": _replaced(
+        "emitter", "heap", lambda right, e, address, size: right(e, address, size + 1), NATIVE
+    ),
+    "budget passed by one": _replaced(
+        "flow", "_find_costs", lambda right, flow: {block: cost - 1 for block, cost in right(flow).items()}
+    ),
+    "way out keeps one of the budget": _replaced("region", "_exit", _exit_keeps),
+    "end of a turn resumes one behind": _replaced("region", "_exit", _exit_behind),
+    "what is left to the interpreter is jumped over": _replaced(
+        "region", "_leave", lambda right, region: region._exit(int(region.here()) + WORD, 18, region._taken)
+    ),
+    "equal flag not written back": _replaced("region", "text", _text_without_flag),
+    "loop entered in any case": _replaced(
+        "loops", "enter", lambda right, *arguments: right(*arguments)._replace(may="true")
+    ),
+    "loop goes one too far": _replaced("loops", "enter", _limit_one_more),
+    "loop of words bounded for bytes": _loop_but(size=lambda loop: 1)._replace(rare=True),
+    "loop costs one less": _loop_but(cost=lambda loop: loop.cost - 1),
+    "loop unchecked behind its step": _loop_but(stepped=lambda loop: 2**31)._replace(rare=True),
 }
-"""Mistakes in the lowerings, by what they are; those that need to know what a lowering emits go here as well."""
-
-NATIVE = ("native", "compiled")
-"""The engines that are built from lowerings."""
+"""Mistakes in the native engines, by what they are."""
 
 
 class Verdict(NamedTuple):
@@ -542,11 +654,11 @@ def _programs(name: str, engine: Engine, programs: int) -> int:
 
 def _native_in_here(mistake: str, programs: int) -> int:
     """In a process of its own: plant, build the engines, look."""
-    from importlib import import_module
-
-    LOWERINGS[mistake](import_module("iridium.vm.native.lowering").LOWERINGS)
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()  # objects with a mistake in them go nowhere else
+    change = LOWERINGS[mistake]
+    change.make(Parts())
     missed, tried = False, 0
-    for name in NATIVE:
+    for name in change.engines:
         if name not in ENGINES:
             continue
         try:
@@ -554,16 +666,16 @@ def _native_in_here(mistake: str, programs: int) -> int:
         except OptionError:
             continue
         tried += 1
-        verdict = look_for(name, engine, programs)
-        missed |= not _tell(f"{mistake} ({name})", verdict)
+        verdict = look_for(name, engine, 0 if change.rare else programs)
+        missed |= not (_tell(f"{mistake} ({name})", verdict) or (change.rare and verdict.shape))
     if not tried:
-        print(f"{mistake:36s} no native engine runs here")
+        print(f"{mistake:46s} no native engine runs here")
     return int(missed or not tried)
 
 
 def _tell(mistake: str, verdict: Verdict) -> bool:
     random_ = f"random program {verdict.programs}" if verdict.programs else "no random program"
-    print(f"{mistake:36s} {verdict.shape or 'NO DIRECTED PROGRAM':40s} {random_}", flush=True)
+    print(f"{mistake:46s} {verdict.shape or 'NO DIRECTED PROGRAM':40s} {random_}", flush=True)
     return bool(verdict.shape and verdict.programs)
 
 
@@ -573,12 +685,17 @@ def _native(programs: int) -> int:
         sys.exit("there are no native engines here: nothing was planted")
     missed = 0
     for mistake in LOWERINGS:
-        with tempfile.TemporaryDirectory() as cache:
+        with tempfile.TemporaryDirectory() as directory:
             command = [sys.executable, "-m", "tests.planted", "--one", mistake, "--programs", str(programs)]
-            ran = subprocess.run(command, env={**os.environ, "XDG_CACHE_HOME": cache}, check=False)
-        if ran.returncode < 0:
-            print(f"{mistake:36s} ends the process with signal {-ran.returncode}")
-        missed += ran.returncode > 0
+            environment = {**os.environ, "TMPDIR": directory}
+            try:
+                code = subprocess.run(command, env=environment, timeout=PATIENCE, check=False).returncode
+            except subprocess.TimeoutExpired:
+                print(f"{mistake:46s} hangs")
+                continue
+        if code < 0:
+            print(f"{mistake:46s} ends the process with signal {-code}")
+        missed += code > 0
     return missed
 
 

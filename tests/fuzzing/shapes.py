@@ -69,19 +69,20 @@ _GROW = "load $5 #120 | aloc $5 | setm $9 $9 |"
 WALKS = {
     f"walk from {start} to {bound} by {step}": _GROW + _WALK.format(start=start, bound=bound, step=step)
     for start, bound, step in (
-        (0, 184, 4), (0, 180, 4), (0, 181, 4), (0, 185, 4), (0, 188, 4), (0, 4000, 4), (3, 184, 7), (0, MAX, 5),
+        (0, 184, 4), (0, 180, 4), (0, 181, 4), (0, 185, 4), (0, 188, 4), (0, 4000, 4), (3, 184, 7), (0, MAX, 5), (1, MAX, 5), (0, MAX, 7),
         (-4, 100, 4), (-100, 100, 1), (MIN, MAX, 4), (MIN, MAX, MAX), (180, 1000, 4), (181, 1000, 4), (184, 1000, 4),
         (100, 50, 4), (100, 100, 4), (0, -1, 4), (0, MIN, 4), (0, 184, 0), (0, 184, -4), (180, 184, -4), (0, 184, MIN),
         (0, MAX, MAX), (0, MAX, MAX - 8), (0, MAX, 2**28 - 1), (0, MAX, 2**27 + 1), (4, MAX, 2**28), (0, 184, 22), (0, 184, 23), (0, 9, 1),
     )
 } | {
     "walk by a step in the program": _GROW + "load $2 #184 | top: loadm $1 $4 | add $4 $5 $5 | addi $1 #4 | lt $1 $2 | djmpe @top | hlt",
-    "walk byte by byte": _GROW + "load $2 #190 | top: loadb $1 $4 | add $4 $5 $5 | setb $1 $5 | inc $1 | lt $1 $2 | djmpe @top | hlt",
+    "walk byte by byte": _GROW + "load $1 #100 | load $2 #190 | top: loadb $1 $4 | add $4 $5 $5 | setb $1 $5 | inc $1 | lt $1 $2 | djmpe @top | hlt",
     "walk by a step that divides nothing": _GROW + "load $2 #190 | load $1 #5 | top: setm $1 $1 | addi $1 #13 | inc $9 | lt $1 $2 | djmpe @top | hlt",
-    "walk of sizes": _GROW + "load $2 #190 | top: loadb $1 $4 | setmf64 $1 $4 | loadm $1 $5 | xor $5 $6 $6 | addi $1 #3 | lt $1 $2 | djmpe @top | hlt",
+    "walk of sizes": _GROW + "load $1 #100 | load $2 #190 | top: loadb $1 $4 | setmf64 $1 $4 | loadm $1 $5 | xor $5 $6 $6 | addi $1 #3 | lt $1 $2 | djmpe @top | hlt",
+    "walk over f64 to the end": _GROW + "load $2 #1000 | load $1 #4 | top: setmf64 $1 $1 | addi $1 #8 | lt $1 $2 | djmpe @top | hlt",
     "walk over f64": _GROW + "load $2 #177 | loadf64 $3 #1.5 | top: loadmf64 $1 $4 | addf64 $4 $3 $3 | setmf64 $1 $3 | addi $1 #8 | lt $1 $2 | djmpe @top | hlt",
-    "walk that stores into what it loads next": _GROW + "load $2 #180 | load $6 #7 | top: setm $1 $6 | inc $1 | loadb $1 $6 | inc $6 | lt $1 $2 | djmpe @top | hlt",
-    "walk that stores where it loads, in parts": _GROW + "load $2 #180 | load $6 #7 | top: loadm $1 $4 | add $4 $6 $6 | setm $1 $6 | inc $1 | lt $1 $2 | djmpe @top | hlt",
+    "walk that stores into what it loads next": _GROW + "load $1 #100 | load $2 #180 | load $6 #7 | top: setm $1 $6 | inc $1 | loadb $1 $6 | inc $6 | lt $1 $2 | djmpe @top | hlt",
+    "walk that stores where it loads, in parts": _GROW + "load $1 #100 | load $2 #180 | load $6 #7 | top: loadm $1 $4 | add $4 $6 $6 | setm $1 $6 | inc $1 | lt $1 $2 | djmpe @top | hlt",
     "walk with a second place": _GROW + "load $2 #184 | load $7 #8 | top: loadm $1 $4 | inc $4 | setm $7 $4 | addi $1 #4 | addi $7 #4 | lt $1 $2 | djmpe @top | hlt",
     "walk with a place that is passed on": _GROW + "load $2 #184 | top: setm $1 $1 | mov $1 $7 | addi $1 #4 | loadm $1 $4 | setb $7 $4 | lt $1 $2 | djmpe @top | hlt",
     "walk that divides": _GROW + "load $2 #184 | load $6 #20 | top: setm $1 $6 | div $2 $6 $7 | dec $6 | addi $1 #4 | lt $1 $2 | djmpe @top | hlt",
