@@ -102,8 +102,7 @@ class Local:
 
 def switch(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this process call one form of the runtime; skip the test where there is none."""
-    monkeypatch.setattr(calls, "native", False)
-    monkeypatch.setattr(calls, "_functions", {})
+    monkeypatch.setattr(calls, "__dict__", {"native": False})  # what was loaded stands there, by name
     if form != "python":
         from iridium.vm.native.engine import runtime
 

@@ -258,6 +258,7 @@ def test_the_compiler_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch
     """Protects against an engine that never finishes compiling."""
     monkeypatch.setitem(ours.IS_COMPILED, "never", lambda _vm: False)
     monkeypatch.setattr(ours, "LONGEST_COMPILATION", 0.0)
+    monkeypatch.setattr(ours, "WARM", 0)
     system = EngineSystem("never", reference)
     with pytest.raises(BenchError, match="not compiled"):
         system.prepare(WORKLOADS["count"], (10,))

@@ -130,10 +130,10 @@ def test_llvmlite_that_does_not_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_without_llvmlite")
-def test_without_llvmlite_a_node_has_no_workers() -> None:
-    """Protects a node: its scheduler runs everything itself, and knows why."""
+def test_without_llvmlite_a_node_has_no_worker_threads() -> None:
+    """Protects a node: its scheduler runs everything on the reactor thread, and knows why."""
     scheduler = Scheduler(ReactorClock(), choice="auto")
-    assert scheduler.workers is None
+    assert scheduler.workers.available is False
     assert isinstance(scheduler.problem, NativeUnavailableError)
     assert Scheduler(ReactorClock(), choice="reference").problem is None
 

@@ -17,6 +17,7 @@ from iridium.errors import CommandError
 from iridium.processes import End, Exit, Mailbox, Process, wire
 from iridium.processes import courier as courier_module
 from iridium.processes.courier import MOST_WANTED
+from iridium.processes.kept import Observer
 from iridium.testing import Network, SimulatedNode, virtual_time
 from iridium.vm import Program
 from iridium.vm.runtime.calls import calls
@@ -724,10 +725,12 @@ def test_output_of_another_node() -> None:
     a, _ = cluster.nodes
     courier = cluster.courier(a)
     texts: list[str] = []
+    ends: list[Exit] = []
     hash, _ = courier.images.add(assemble(".code\nprti $1\nsleep $1\nprti $1\nhlt\n"))
-    courier.spawn(courier.neighbour("b"), hash, on_output=texts.append)
+    courier.spawn(courier.neighbour("b"), hash, observer=Observer(texts.append, ends.append))
     cluster.run()
     assert "".join(texts) == "00"
+    assert ends == [Exit(0, "normal")]
 
 
 def test_sleep_in_virtual_time() -> None:
