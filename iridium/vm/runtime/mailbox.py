@@ -38,8 +38,8 @@ MOST_MESSAGES = 4096
 MOST_BYTES = 64 * 1024 * 1024
 """Bytes in the messages of a mailbox."""
 
-LONGEST_MESSAGE = 16 * 1024 * 1024 - 16
-"""Bytes of one message: what is copied at once must not keep a worker for long."""
+LONGEST_MESSAGE = 1024 * 1024
+"""Bytes of one message, which an instruction copies: none may take much longer than a tenth of a millisecond."""
 
 MESSAGE = 16
 """Bytes of a message in the ring."""

@@ -53,7 +53,7 @@ LARGEST_INLINE = 16 * 1024
 """Bytes of a message that go through the ring; more would fill it, and keep small ones waiting."""
 
 MOST_LARGE = 32
-"""Messages that are too large for the ring and wait for one node, in it or behind it: 512 MB at the most."""
+"""Messages that are too large for the ring and wait for one node, in it or behind it: 32 MB at the most."""
 
 RESERVE = 64 * 1024
 """Bytes of the ring for what must not be lost: that processes have ended."""
