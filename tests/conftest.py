@@ -31,9 +31,13 @@ def _nothing_left_behind(request: pytest.FixtureRequest, logged_failures: list[s
     globalLogPublisher.addObserver(observe)
     reactor = sys.modules.get("twisted.internet.reactor")
     before = set(reactor.getDelayedCalls()) if reactor else set()
+    real = reactor is not None and request.node.get_closest_marker("real_reactor") is not None
+    if real:
+        gc.freeze()  # what is there already need not be looked at again, which takes a second by the end of the suite
     yield
-    if reactor is not None and request.node.get_closest_marker("real_reactor"):
+    if real:
         gc.collect()  # a lost error is told when its Deferred is collected
+        gc.unfreeze()
     globalLogPublisher.removeObserver(observe)
     left = [call for call in (reactor.getDelayedCalls() if reactor else ()) if call not in before]
     for call in left:
