@@ -33,7 +33,7 @@ def _nothing_left_behind(request: pytest.FixtureRequest, logged_failures: list[s
     before = set(reactor.getDelayedCalls()) if reactor else set()
     real = reactor is not None and request.node.get_closest_marker("real_reactor") is not None
     if real:
-        gc.freeze()  # what is there already need not be looked at again, which takes a second by the end of the suite
+        gc.freeze()  # what is there already need not be looked at again: that takes a second in the end
     yield
     if real:
         gc.collect()  # a lost error is told when its Deferred is collected
