@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from iridium.assembler import assemble
-from iridium.bench.ours import IS_COMPILED
+from iridium.bench.ours import compiles
 from iridium.bench.results import ManyResult
 from iridium.bench.system import BenchError
 from iridium.bench.workload import Pace, with_parameters
 from iridium.vm import VM, Program, Stop
-from iridium.vm.engine import WARM, Engine
+from iridium.vm.engine import WARM, Engine, missing_llvmlite
 
 VMS = 10_000
 """Machines."""
@@ -149,7 +149,7 @@ def run_many(name: str, engine: Engine, *, threads: int, vms: int, steps: int) -
     image = assemble(with_parameters(SOURCE, {"steps": steps}), file="many")
     # The reference engine keeps its registers with the program, so threads do not share one.
     programs = [Program(image) for _ in range(threads)]
-    is_compiled = IS_COMPILED.get(name)
+    is_compiled = compiles(name)
     for program in programs:  # decoded, or compiled, before the clock starts
         while True:
             vm = VM(program)
@@ -163,7 +163,8 @@ def run_many(name: str, engine: Engine, *, threads: int, vms: int, steps: int) -
         vm.record.registers[1] = index
     groups = [machines[index::threads] for index in range(threads)]
     begun = time.perf_counter()
-    turns = DRIVERS.get(name, threads_of_python)(engine, groups, TURN)
+    driver = DRIVERS.get(name, threads_of_python) if missing_llvmlite() is None else threads_of_python
+    turns = driver(engine, groups, TURN)
     seconds = time.perf_counter() - begun
     for index in (0, vms // 2, vms - 1):
         record = machines[index].record

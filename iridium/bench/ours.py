@@ -11,7 +11,7 @@ from iridium.bench.workload import Pace, Workload
 from iridium.errors import OptionError
 from iridium.image import parse
 from iridium.vm import VM, Program, Stop
-from iridium.vm.engine import ENGINES, WARM, Engine, find_engine
+from iridium.vm.engine import ENGINES, WARM, Engine, find_engine, missing_llvmlite
 
 TURN = 10_000_000
 """Instructions a turn: so many that starting one costs nothing beside them, and so few that Ctrl-C acts soon."""
@@ -32,6 +32,13 @@ IS_COMPILED: dict[str, Callable[[VM], bool]] = {"auto": _is_compiled, "compiled"
 
 LONGEST_COMPILATION = 60.0
 """Seconds to wait for that: many times what the largest of our programs needs."""
+
+
+def compiles(name: str) -> Callable[[VM], bool] | None:
+    """What tells whether an engine has compiled a VM's program; None where it never does."""
+    if name == "auto" and missing_llvmlite() is not None:
+        return None
+    return IS_COMPILED.get(name)
 
 
 def finish(engine: Engine, vm: VM, turn: int = TURN) -> str:
@@ -94,7 +101,7 @@ class EngineSystem:
         Raises:
             BenchError: the program crashed, or compiling does not end.
         """
-        is_compiled = IS_COMPILED.get(self.name)
+        is_compiled = compiles(self.name)
         deadline = time.monotonic() + LONGEST_COMPILATION
         while True:
             vm = VM(program)
@@ -134,7 +141,7 @@ class EngineSystem:
         Raises:
             BenchError: compiling does not end.
         """
-        is_compiled = IS_COMPILED.get(self.name)
+        is_compiled = compiles(self.name)
         if is_compiled is None:
             return None
         start = time.perf_counter()
