@@ -163,7 +163,9 @@ def run_many(name: str, engine: Engine, *, threads: int, vms: int, steps: int) -
         vm.record.registers[1] = index
     groups = [machines[index::threads] for index in range(threads)]
     begun = time.perf_counter()
-    driver = DRIVERS.get(name, threads_of_python) if missing_llvmlite() is None else threads_of_python
+    driver = DRIVERS.get(name, threads_of_python)
+    if driver is native_scheduler and missing_llvmlite() is not None:
+        driver = threads_of_python
     turns = driver(engine, groups, TURN)
     seconds = time.perf_counter() - begun
     for index in (0, vms // 2, vms - 1):
