@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 import struct
 
+from iridium.cluster.link import Link
+from iridium.cluster.messages import Hello
 from iridium.cluster.post import ACK_AFTER
 from iridium.cluster.session import MOST_WAITING
 from iridium.cluster.streams import MOST_BULK_BYTES
@@ -40,7 +42,7 @@ class Letters:
         self.lost: list[tuple[SimulatedNode, str, str]] = []
         self.sent: dict[tuple[int, int], int] = {}
         self.got: dict[tuple[int, int, int], list[int]] = {}
-        self.began: dict[tuple[str, str, int], float] = {}  # when the first of both ends began a session
+        self.began: dict[tuple[str, str, int], float] = {}  # when a session was first offered
         self.verdicts: dict[tuple[str, str], float] = {}
 
     def attach(self, node: SimulatedNode) -> None:
@@ -57,16 +59,25 @@ class Letters:
             self.verdicts[node.me.id, id] = self.network.now
             end(id, reason)
 
+        answer = post.answer
+
+        def answered(link: Link, hello: Hello) -> tuple[int, int | None]:
+            number, received = answer(link, hello)
+            self._offered(node.me.id, hello.id, number)
+            return number, received
+
         post.end = judged  # type: ignore[method-assign]
+        post.answer = answered  # type: ignore[method-assign]
 
     def _began(self, index: int, id: str) -> None:
         if self.sessions.get((index, id), [0, 0, 0])[2]:
             self.problems.append(f"{self.nodes[index]}: two sessions with {id[:8]}")
         self.count += 1
-        me = self.nodes[index].me.id
-        number = self.nodes[index].machine.post.sessions()[id]
-        began = self.began.setdefault((min(me, id), max(me, id), number), self.network.now)
+        began = self._offered(self.nodes[index].me.id, id, self.nodes[index].machine.post.sessions()[id])
         self.sessions[index, id] = [self.count, began, 1]
+
+    def _offered(self, a: str, b: str, number: int) -> float:
+        return self.began.setdefault((min(a, b), max(a, b), number), self.network.now)
 
     def _ended(self, index: int, id: str, reason: str) -> None:
         node = self.nodes[index]

@@ -329,7 +329,7 @@ class Ends:
         """What one end would say now."""
         me, other = self.nodes[n].me, self.nodes[1 - n].me
         session, received = self.posts[n].offer(other.id)
-        return m.Hello("1.1", "iridium", me.id, 1, life=me.life, session=session, received=received)
+        return m.Hello("1.1", "iridium", me.id, 1, life=me.life, peer=other.id, session=session, received=received)
 
     def answer(self, n: int, hello: m.Hello) -> m.Welcome:
         """The other end's answer."""
@@ -399,6 +399,18 @@ def test_a_node_that_forgot_a_session_says_so() -> None:
     assert not ends.posts[1].agree(ends.link(), ends.answer(0, ends.hello(1)))
     assert ends.meet(1) == 2
     assert ends.lost == [(0, "down")]
+
+
+def test_a_hello_for_another_node_ends_nothing() -> None:
+    """Whoever dials an address where another node was speaks of its session with that one."""
+    ends = Ends()
+    ends.meet(0)
+    hello = ends.hello(1)
+    hello.peer, hello.session, hello.received = STRANGER, 7, None
+    welcome = ends.answer(0, hello)
+    assert (welcome.session, welcome.received) == (1, 0)
+    assert ends.posts[1].agree(ends.link(), welcome)
+    assert ends.lost == []
 
 
 def test_a_welcome_that_is_lost_costs_no_session() -> None:

@@ -93,7 +93,8 @@ class Dialler:
         link.owner = dial
         self._membership.handshakes[link] = None
         me = self._membership.me
-        session, received = self._membership.post.offer(peer.id if peer else self._who_is_at(dial.address))
+        called = peer.id if peer else self._who_is_at(dial.address)
+        session, received = self._membership.post.offer(called)
         link.send(
             m.Hello(
                 version=m.version_text(),
@@ -107,15 +108,16 @@ class Dialler:
                 lost=list(peer.lost) if peer else [],
                 nonce=dial.nonce,
                 life=me.life,
+                peer=called,
                 session=session,
                 received=received,
             )
         )
         return link
 
-    def _who_is_at(self, address: str) -> str | None:
+    def _who_is_at(self, address: str) -> str:
         """The member that was last known at an address: most likely the one that answers there."""
-        return next((p.id for p in self._membership.table.peers.values() if p.record.address == address), None)
+        return next((p.id for p in self._membership.table.peers.values() if p.record.address == address), "")
 
     def failed(self, dial: Dial, outcome: Outcome, detail: str) -> None:
         """A dial did not lead to a link."""

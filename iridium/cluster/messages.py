@@ -70,7 +70,8 @@ class Hello(Message, tag="hello"):
         nonce: random, for the proof of a secret.
         auth: what the dialler can prove: "none".
         life: the incarnation that the dialler started with, or came back with after a leave; 0 is no sessions.
-        session: the number of its latest session with the acceptor, 0 for none that it knows of.
+        peer: the id of whom it means to call, and so has the following session with; "" if it cannot tell.
+        session: the number of its latest session with that node, 0 for none that it knows of.
         received: the last line of that session it has; None when the session is over.
     """
 
@@ -86,6 +87,7 @@ class Hello(Message, tag="hello"):
     nonce: Token = ""
     auth: Token = "none"
     life: Incarnation = 0
+    peer: Token = ""
     session: Number = 0
     received: Number | None = None
 

@@ -124,9 +124,9 @@ class Post:
 
     # --- agreeing, in the handshake ---
 
-    def offer(self, id: str | None) -> tuple[int, int | None]:
+    def offer(self, id: str) -> tuple[int, int | None]:
         """What a hello says of the session with a peer: its number, and what has arrived; None if it is over."""
-        entry = self._entries.get(id or "")
+        entry = self._entries.get(id)
         if entry is None:
             return 0, None
         session = entry.session
@@ -145,18 +145,20 @@ class Post:
             session = None
         if not hello.life:
             return 0, None
+        # Another node may have been at this address, and the hello speak of the session with that one.
+        named = hello.session if hello.peer == self._me.id else 0
         if session is not None:
             link.session = session.number
-            if hello.session == session.number and hello.received is not None:
+            if named == session.number and hello.received is not None:
                 if session.can_resume(hello.received):
                     session.acknowledged(hello.received)
                 return session.number, session.received
-            if hello.session < session.number:
+            if named < session.number:
                 # It was written before what its sender knows by now, or its sender has forgotten: if so, it will
                 # say that the session is over, now that it hears of it.
                 return session.number, session.received if session.confirmed else None
             self._end(hello.id, entry, "down")
-        self._begin(entry, max(entry.number, hello.session) + 1, hello.life)
+        self._begin(entry, max(entry.number, named) + 1, hello.life)
         link.session = entry.number
         return entry.number, None
 
