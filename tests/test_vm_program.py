@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from iridium.image import Image
 from iridium.isa import INSTRUCTIONS, WORD, Fault
 from iridium.vm import VM, Program, Stop
+from iridium.vm.memory import release, reserve, view
 from iridium.vm.output import CAPACITY, LONGEST_STRING, OutputRing, Tag, is_character, read_string
 from iridium.vm.record import Record
 from tests.test_vm_instructions import ENGINES, NOP, START, snapshot
@@ -216,3 +217,13 @@ def test_memory_that_was_never_used_reads_as_zero() -> None:
     assert vm.heap_bytes(100, 10) == b""
     assert vm.stack_words() == []
     assert (vm.record.heap, vm.record.stack) == (0, 0)
+
+
+def test_what_is_reserved_is_not_counted() -> None:
+    """Protects starting processes from a node or a test with many tables: what is only reserved costs nothing."""
+    size = 1 << 36  # 64 GiB: more than most machines have
+    address = reserve(size)
+    try:
+        view(address + size - 1, 1)[0] = 7
+    finally:
+        release(address, size)

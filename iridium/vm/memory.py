@@ -7,9 +7,12 @@ import functools
 import mmap
 from typing import Any
 
-_PRIVATE_ZEROS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+NO_RESERVE = 0x4000
+"""Linux's MAP_NORESERVE, which the mmap module of Python 3.11 does not name. Without it the system counts what is
+reserved as if it were used, and refuses to start another process once that is more than there is."""
+
 PROTECTION = mmap.PROT_READ | mmap.PROT_WRITE
-FLAGS = _PRIVATE_ZEROS
+FLAGS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NO_RESERVE
 """What ``mmap`` is called with, here and in machine code: pages cost memory only once they are touched."""
 
 _FAILED = ctypes.c_void_p(-1).value
