@@ -31,10 +31,10 @@ from iridium.vm.runtime.layout import (
     IDLE,
     KILLED,
     MAILBOX,
+    SLOT,
     SLOT_MASK,
     Worker,
 )
-from iridium.vm.runtime.mailbox import SLOT
 from iridium.vm.runtime.scheduling import STOPPING, TURN
 
 PATIENCE = 60.0

@@ -13,8 +13,8 @@ from iridium.vm.output import CAPACITY
 from iridium.vm.program import Program
 from iridium.vm.record import Record
 from iridium.vm.runtime.calls import calls
-from iridium.vm.runtime.layout import FOREVER, FREE, SLOT_BITS, SLOT_MASK, Peer, Shared, Worker
-from iridium.vm.runtime.mailbox import DEAD_RING, SLOT
+from iridium.vm.runtime.layout import FOREVER, FREE, SLOT, SLOT_BITS, SLOT_MASK, Peer, Shared, Worker
+from iridium.vm.runtime.mailbox import DEAD_RING
 from iridium.vm.runtime.programs import LoadedProgram, loaded_at
 
 MOST_PROCESSES = 1 << 18

@@ -23,6 +23,7 @@ from iridium.vm.runtime.layout import (
     PROCESS,
     PROXY,
     QUEUED,
+    SLOT,
     SLOT_BITS,
     SLOT_MASK,
     SPAWN_THERE,
@@ -36,7 +37,7 @@ from iridium.vm.runtime.layout import (
     Worker,
 )
 from iridium.vm.runtime.locks import acquire_mailbox, malloc, release_mailbox
-from iridium.vm.runtime.mailbox import BLOCK, LONGEST_MESSAGE, SLOT, deliver, find
+from iridium.vm.runtime.mailbox import BLOCK, LONGEST_MESSAGE, deliver, find
 from iridium.vm.runtime.processes import (
     allocate,
     begin,

@@ -373,6 +373,9 @@ NODE_DOWN = -101
 NO_PROCESS = -102
 """There was no such process when it was asked for."""
 
+SLOT = 640
+"""Bytes from one slot of the table of processes to the next."""
+
 SLOT_BITS = 20
 SLOT_MASK = (1 << SLOT_BITS) - 1
 GENERATIONS = 1 << 11

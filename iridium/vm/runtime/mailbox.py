@@ -17,6 +17,7 @@ from iridium.vm.runtime.layout import (
     IDLE,
     MAILBOX,
     PROXY,
+    SLOT,
     SLOT_MASK,
     Block,
     Message,
@@ -28,9 +29,6 @@ from iridium.vm.runtime.queue import tell_host, wake
 from iridium.vm.runtime.remote import send_away
 from iridium.vm.runtime.subset import add_atomic, at, copy, i32, native, store, u32, u64
 from iridium.vm.runtime.turns import map_heap
-
-SLOT = 640
-"""Bytes from one slot of the table of processes to the next."""
 
 MOST_MESSAGES = 4096
 """Messages in a mailbox: several turns of a sender that does nothing else, in 64 KiB."""

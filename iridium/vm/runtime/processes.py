@@ -30,6 +30,7 @@ from iridium.vm.runtime.layout import (
     PROCESS,
     PROXY,
     QUEUED,
+    SLOT,
     SLOT_BITS,
     SLOT_MASK,
     WATCHED_BY,
@@ -48,7 +49,7 @@ from iridium.vm.runtime.locks import (
     release_mailbox,
     release_table,
 )
-from iridium.vm.runtime.mailbox import MOST_MESSAGES, SLOT, acquire_process, drop_messages, put_message
+from iridium.vm.runtime.mailbox import MOST_MESSAGES, acquire_process, drop_messages, put_message
 from iridium.vm.runtime.queue import push, tell_host, wake
 from iridium.vm.runtime.remote import REGISTERS, note_known, put_notice, tell_peers
 from iridium.vm.runtime.subset import (

@@ -19,6 +19,7 @@ from iridium.vm.runtime.layout import (
     OTHERS_PID,
     PID_MESSAGE,
     PROXY,
+    SLOT,
     SLOT_MASK,
     SPAWN_THERE,
     YOUR_PID,
@@ -64,7 +65,6 @@ MOST_ASKING = 1024
 REGISTERS = Record.remainder.offset  # type: ignore[attr-defined]
 """Bytes of all registers, at the beginning of a record."""
 
-SLOT = 640
 FIRST_SHARED = 63
 """Nodes have numbers; of a process it is kept which of them know its pid, in a bit each; those from this number on
 share the last."""
