@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos import Faults, running, suffer
+from tests.chaos import Faults, complaints, running, suffer
 from tests.processes import needs_installation
 
-pytestmark = [pytest.mark.processes, needs_installation]
 
-
+@pytest.mark.processes
+@needs_installation
 def test_each_fault_once() -> None:
     """After each kind of fault, at its mildest, the mesh is whole again in time, and nobody complained."""
     with running(4, proxied=True) as cluster:
@@ -30,3 +30,14 @@ def test_a_seed_chooses_the_same_faults() -> None:
     drawn = [[faults.next()[:2] for _ in range(50)] for faults in (one, again, other)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert {kind for kind, _ in drawn[0][:5]} == set(one.kinds)
+
+
+def test_complaints() -> None:
+    """Tracebacks and critical lines are, and Twisted's own word on a descriptor that it could not keep is not."""
+    kept = [
+        "[twisted._FileDescriptorReservation#critical] Could not reserve EMFILE recovery file descriptor",
+        "\tTraceback (most recent call last):",
+        "\tOSError: [Errno 24] Too many open files",
+    ]
+    ours = ["[iridium.node.Node#critical] save", "\tTraceback (most recent call last):", "\tKeyError: 1"]
+    assert complaints([*kept, "[-] quiet", *ours, *kept]) == ours[:2]

@@ -29,9 +29,13 @@ class Mailbox:
         self.post = node.mesh.post
         self.got: list[bytes] = []
         self.said: list[str] = []
-        self.post.on_mail = lambda id, kind, data: self.got.append(data)
+        self.post.on_mail = self.keep
         self.post.on_session = lambda id: self.said.append("session")
         self.post.on_lost = lambda id, reason: self.said.append(reason)
+
+    def keep(self, id: str, kind: int, data: bytes) -> None:
+        """Take a payload."""
+        self.got.append(data)
 
 
 async def two(group: Nodes) -> tuple[Node, Node, Mailbox, Mailbox]:
@@ -65,10 +69,16 @@ async def test_a_connection_that_breaks_loses_nothing(nodes: Nodes) -> None:  # 
     """The kernel drops what it had to send, and the session sends it again: all in order, no session ends."""
     a, b, here, there = await two(nodes)
     sent = [n.to_bytes(4, "big") * 4000 for n in range(200)]
+
+    def first(id: str, kind: int, data: bytes) -> None:
+        """Break it while most is still on its way."""
+        there.got.append(data)
+        b.mesh.post.on_mail = there.keep
+        links(a)[0].abortConnection()
+
+    b.mesh.post.on_mail = first
     for data in sent:
         assert a.mesh.post.send(b.me.id, 1, data)
-    await eventually(lambda: bool(there.got))
-    links(a)[0].abortConnection()
     await eventually(lambda: len(there.got) == len(sent))
     assert there.got == sent
     assert (here.said, there.said) == (["session"], ["session"])
