@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from iridium.image import Image
 from iridium.processes import Mailbox, Process, Processes
 from iridium.processes.courier import Courier
 from iridium.processes.reach import Reach
+from iridium.processes.spinning import Spinning
 from iridium.scheduler import Scheduler
 
 JOIN_AGAIN_FIRST = 0.5
@@ -103,7 +105,8 @@ class Node:
         self.mesh = Mesh(reactor, self.me, self.events, self._save)
         self.texts = self.mesh.texts
         self.processes = Processes(self.scheduler, self.events)
-        self.courier = Courier(self.processes, self.mesh, self.events, reactor.callLater)
+        spinning = Spinning(time.monotonic, reactor.callLater)
+        self.courier = Courier(self.processes, self.mesh, self.events, reactor.callLater, spinning)
         self.reach = Reach(self.processes, self.courier)
         self.supervisor: Any = None  # set by who wires it: supervision stands above the node
         self._joining: list[Deferred[Any]] = []

@@ -141,18 +141,19 @@ class Link:
         self.heard = now
         self._buffer += data
         while not self.closed:
+            buffer = self._buffer
             # Strangers' lines one at a time, since the limit changes with what they say; friends' all at once.
-            end = (self._buffer.rfind(b"\n") if self.open else self._buffer.find(b"\n")) + 1
+            end = (buffer.rfind(b"\n") if self.state is State.OPEN else buffer.find(b"\n")) + 1
             limit = STRANGER_LINE if self.state in _STRANGER else ACCEPTED_LINE
-            lines = self._buffer[:end]
-            longest = len(lines or self._buffer)
+            lines = buffer[:end]
+            longest = end or len(buffer)
             if longest > limit and lines:
                 longest = max(map(len, lines.split(b"\n")))
             if longest > limit:
                 raise MessageError(f"a line of over {limit} bytes")
             if not lines:
                 return
-            self._buffer = self._buffer[end:]
+            self._buffer = buffer[end:]
             for message in m.decode_lines(lines):
                 if isinstance(message, Unknown):
                     self.ignored += 1

@@ -33,6 +33,12 @@ def _give_up_after(transport: Any, seconds: float) -> None:
         transport.getHandle().setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * seconds))
 
 
+def _is_empty(transport: Any) -> bool:
+    """Whether a transport writes to a socket of its own, and nothing waits in it that must go first."""
+    empty = getattr(transport, "dataBuffer", None) == b"" and not transport._tempDataBuffer
+    return bool(transport.connected and empty)
+
+
 @implementer(IPushProducer)
 class ClusterProtocol(Protocol):
     """One connection of the mesh.
@@ -83,10 +89,12 @@ class ClusterProtocol(Protocol):
             return
         data = link.data_to_send()
         if data:
-            self.transport.write(data)
-            if len(data) <= AT_ONCE and not self._paused and hasattr(self.transport, "doWrite"):
-                # What it cannot write now waits, and what is wrong it will find again.
-                self.transport.doWrite()
+            if len(data) <= AT_ONCE and _is_empty(self.transport):
+                written = self.transport.writeSomeData(data)
+                # What is wrong with the connection the transport finds again.
+                data = data[max(0, written if isinstance(written, int) else 0) :]
+            if data:
+                self.transport.write(data)
         if link.closed and self._ending is None:
             # Without a producer, or the transport would wait for its leave to close; and not for ever.
             self.transport.unregisterProducer()

@@ -24,6 +24,7 @@ from iridium.processes import wire
 from iridium.processes.images import Images, WrongImageError
 from iridium.processes.kept import Dead, Live, Observer
 from iridium.processes.processes import Answer, Processes
+from iridium.processes.spinning import Spinning
 from iridium.processes.types import Exit, ProcessInfo, reason_text
 from iridium.vm.memory import release, reserve
 from iridium.vm.program import Program
@@ -170,6 +171,7 @@ class Courier:
         mesh: its place in the cluster.
         events: where to tell what people should know.
         call_later: the reactor's.
+        spinning: keeps the reactor awake for answers, if anything does.
 
     Attributes:
         images: programs by hash.
@@ -181,9 +183,15 @@ class Courier:
     _log = Logger(namespace="iridium.processes")
 
     def __init__(
-        self, processes: Processes, mesh: Mesh, events: EventRing, call_later: Callable[..., Any]
+        self,
+        processes: Processes,
+        mesh: Mesh,
+        events: EventRing,
+        call_later: Callable[..., Any],
+        spinning: Spinning | None = None,
     ) -> None:
         self._processes = processes
+        self._spinning = spinning
         self._mesh = mesh
         self._events = events
         self._call_later = call_later
@@ -293,10 +301,13 @@ class Courier:
 
     def _flush(self) -> None:
         """Send what has gathered for other nodes."""
-        while address := calls.take_peer(self._table.shared):
-            neighbour = self._by_address.get(address)
+        shared = self._table.shared
+        while True:  # the first look is with the lock: what a worker has put there before is seen
+            neighbour = self._by_address.get(calls.take_peer(shared))
             if neighbour is not None and neighbour.peer.up:
                 self._drain(neighbour)
+            if not shared.first_peer:
+                return
 
     def _room(self, id: str) -> None:
         neighbour = self._neighbours.get(id)
@@ -327,23 +338,21 @@ class Courier:
             if not neighbour.streams[stream]:
                 del neighbour.streams[stream]
         place = ctypes.addressof(self._buffer)
-        while not backlog and len(held) < MOST_HELD and post.room(id) >= 2 * BATCH:
-            size = calls.take_letters(peer, place, BATCH)
-            if not size:
-                break
-            data = ctypes.string_at(place, size)
+        while peer.head != peer.tail and not backlog:
+            if len(held) >= MOST_HELD or post.room(id) < 2 * BATCH:
+                post.want_room(id)
+                return
+            data = ctypes.string_at(place, calls.take_letters(peer, place, BATCH))
             if peer.special or held or post.is_bulky(id):
                 self._send_one_by_one(neighbour, data)
             else:
                 self._send(neighbour, wire.LETTERS, data)
-        else:
-            if not backlog and peer.head != peer.tail:
-                # No room: another try, so that the post calls when there is.
-                post.want_room(id)
 
     def _send(self, neighbour: Neighbour, kind: int, data: bytes, stream: int = 0) -> None:
         """Send a payload, or keep it until there is room."""
         bulk = len(data) > LARGEST_MAIL
+        if self._spinning is not None:
+            self._spinning.sent()
         waits = stream in neighbour.streams or (bulk and bool(neighbour.held or neighbour.backlog))
         if not waits and (bulk or not neighbour.backlog):
             waits = not self._mesh.post.send(neighbour.id, kind, data, stream)
@@ -417,6 +426,8 @@ class Courier:
         neighbour = self._neighbours.get(id)
         if neighbour is None:
             return
+        if self._spinning is not None:
+            self._spinning.arrived()
         if kind == wire.LETTERS or kind == wire.LARGE:
             read = calls.read_letters(self._table.host, neighbour.peer, _address_of(data), len(data))
             self._processes.run_woken()
@@ -841,9 +852,7 @@ class Courier:
 
 
 def _address_of(data: bytes) -> int:
-    address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value
-    assert address is not None
-    return address
+    return ctypes.c_uint64.from_buffer(ctypes.c_char_p(data)).value
 
 
 def _letters(data: bytes) -> list[tuple[int, int, int, int, bytes]]:

@@ -258,9 +258,9 @@ class Workers:
         shared = self.table.shared
         shared.host_awake = 1  # what happens meanwhile needs not be told
         for _ in range(EVENTS_AT_ONCE):
-            address = calls.take_event(shared)
-            if not address:
+            if not shared.first_event:
                 break
+            address = calls.take_event(shared)
             ended = shared.event_state == IDLE
             task = self._tasks.get(address)
             if task is not None:
@@ -273,10 +273,10 @@ class Workers:
         self.on_peers()
         if shared.first_event:
             return False
-        for address in [
-            a for a, vm in self._dropped.items() if vm.record.state == IDLE and not vm.record.in_events
-        ]:
-            del self._dropped[address]
+        if self._dropped:
+            for address, vm in list(self._dropped.items()):
+                if vm.record.state == IDLE and not vm.record.in_events:
+                    del self._dropped[address]
         return True
 
     def run_woken(self) -> None:

@@ -46,18 +46,11 @@ class Calls:
 def _entry(name: str, address: int) -> Callable[..., Any]:
     notes = dict(FUNCTIONS[name].__annotations__)
     result = _TYPES[notes.pop("return")]
-    # A structure is passed by its address, which ctypes makes of the object.
-    kinds = [_TYPES.get(note, ctypes.c_void_p) for note in notes.values()]
+    # A structure is passed by its address, which ctypes takes of the object.
+    names = FUNCTIONS[name].__globals__
+    kinds = [_TYPES[note] if note in _TYPES else ctypes.POINTER(names[note]) for note in notes.values()]
     make = ctypes.CFUNCTYPE if name in _TAKES_LONG else ctypes.PYFUNCTYPE
-    function = make(result, *kinds)(address)
-    structs = [place for place, note in enumerate(notes.values()) if note not in _TYPES]
-    if not structs:
-        return function
-    if structs == [0]:
-        return lambda first, *rest: function(ctypes.addressof(first), *rest)
-    if structs == [0, 1]:
-        return lambda first, second, *rest: function(ctypes.addressof(first), ctypes.addressof(second), *rest)
-    raise TypeError(f"{name} has structures in other places than its first two")
+    return make(result, *kinds)(address)
 
 
 calls = Calls()
