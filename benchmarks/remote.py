@@ -49,10 +49,10 @@ BULK = 1024 * 1024
 OTHER = -2
 """The other node, as SPAWNON numbers it; this one is -1."""
 
-RANGES, NUMBERS = 64, 40_000
+RANGES, NUMBERS = 64, 160_000
 """Primes are counted in so many ranges of so many numbers."""
 
-PRIMES = "187134"
+PRIMES = "679461"
 """How many there are."""
 
 

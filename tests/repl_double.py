@@ -129,11 +129,18 @@ class FakeMesh:
 class FakeCourier:
     """The traffic with other nodes where there are none."""
 
+    def __init__(self, processes: Processes) -> None:
+        self.images = Images()
+        self.ask = FakeAsking(processes)
+
+
+class FakeAsking:
+    """Questions where nobody else is."""
+
     name = "alpha"
 
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
-        self.images = Images()
 
     def neighbour(self, target: str) -> None:
         if target != self.name:

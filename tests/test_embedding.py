@@ -15,7 +15,7 @@ from iridium.assembler import assemble
 from iridium.errors import CommandError
 from iridium.node import Node, NodeConfig
 from iridium.processes import End, Exit, Message
-from iridium.processes.courier import NotSpawnedError
+from iridium.processes.asking import NotSpawnedError
 from iridium.processes.types import NoSuchProcessError
 from tests.processes import PATIENCE
 
@@ -124,7 +124,7 @@ async def test_what_cannot_be_started(nodes: tuple[Node, Node]) -> None:
     b.processes.begin_for_other = lambda *given: 0  # type: ignore[method-assign]
     with pytest.raises(NotSpawnedError, match="has no room"):
         await a.spawn(ECHO, on="b")
-    assert not any(neighbour.observed for neighbour in a.courier._neighbours.values())
+    assert not any(neighbour.observed for neighbour in a.courier.neighbours.values())
 
 
 @pytest_twisted.ensureDeferred

@@ -35,7 +35,7 @@ from iridium.vm.runtime.layout import (
     Message as Stored,
 )
 from iridium.vm.runtime.mailbox import DEAD_RING, LONGEST_MESSAGE, MOST_BYTES, MOST_MESSAGES
-from iridium.vm.runtime.processes import REUSE_AFTER
+from iridium.vm.runtime.processes import REUSE_AFTER, work_off
 from tests.local import Local, switch
 from tests.local import local as _local
 
@@ -194,7 +194,7 @@ def test_no_notice_after_demonitor(local: Local) -> None:
         box.demonitor(process.pid)
         if again:
             box.monitor(process.pid)
-        calls.work_off(local.table.host, watches, process.pid, 5)
+        work_off(local.table.host, watches, process.pid, 5)
         assert ends(local, box) == [(process.pid, NO_PROCESS)] * again
         record.kind = PROCESS
         process.send(0)
@@ -230,7 +230,7 @@ def test_a_normal_end_leaves_links_alone(local: Local) -> None:
 def test_kill_in_every_state(local: Local) -> None:
     """Kill ends whoever runs, waits, sleeps, waits for its node, is queued, or has not begun; once."""
     answers: list[Any] = []
-    local.processes.whereis_away = lambda name, node, answer: answers.append(answer)
+    local.processes.services.whereis_away = lambda name, node, answer: answers.append(answer)
     sources = {
         "waits": WAITER,
         "sleeps": ".code\nload $1 #30000\nsleep $1\nhlt\n",
@@ -318,37 +318,33 @@ def test_sleepers_wake_in_order(local: Local) -> None:
     assert [message.value for message in got] == sorted(times)
 
 
-@pytest.mark.parametrize("form", ["python", "native"])
 @given(st.lists(st.tuples(st.sampled_from("ardt"), st.integers(0, 60)), max_size=150))
-@settings(max_examples=60, deadline=None, derandomize=True, database=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
-def test_timers_are_a_heap(form: str, monkeypatch: pytest.MonkeyPatch, steps: list[tuple[str, int]]) -> None:
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+def test_timers_are_a_heap(steps: list[tuple[str, int]]) -> None:
     """Protects deadlines: entered, cancelled and taken in any order, the earliest is always the next."""
-    with monkeypatch.context() as patch:
-        switch(form, patch)
-        shared = Shared(next_deadline=FOREVER)
-        records = [Record() for _ in range(61)]
-        model: dict[int, int] = {}
-        for number, (what, value) in enumerate(steps):
-            vm = records[value]
-            if what == "a" and value not in model:
-                vm.deadline = model[value] = (value * 7919 + number) % 50
-                assert calls.set_timer(shared, vm) == 1
-            elif what == "r":
-                calls.cancel_timer(shared, vm)
-                model.pop(value, None)
-            elif what in "dt":
-                found = calls.take_expired(shared, value)
-                if model and min(model.values()) <= value:
-                    which = next(n for n, r in enumerate(records) if ctypes.addressof(r) == found)
-                    assert model.pop(which) == heapq.nsmallest(1, [*model.values(), records[which].deadline])[0]
-                else:
-                    assert found == 0
-            assert shared.timer_entries == len(model)
-            assert shared.next_deadline == (min(model.values()) if model else FOREVER)
-            assert [n for n, r in enumerate(records) if r.timer] == sorted(model)
-        if shared.timers:
-            timers.free(shared.timers)
+    shared = Shared(next_deadline=FOREVER)
+    records = [Record() for _ in range(61)]
+    model: dict[int, int] = {}
+    for number, (what, value) in enumerate(steps):
+        vm = records[value]
+        if what == "a" and value not in model:
+            vm.deadline = model[value] = (value * 7919 + number) % 50
+            assert timers.set_timer(shared, vm) == 1
+        elif what == "r":
+            timers.cancel_timer(shared, vm)
+            model.pop(value, None)
+        elif what in "dt":
+            found = timers.take_expired(shared, value)
+            if model and min(model.values()) <= value:
+                which = next(n for n, r in enumerate(records) if ctypes.addressof(r) == found)
+                assert model.pop(which) == heapq.nsmallest(1, [*model.values(), records[which].deadline])[0]
+            else:
+                assert found == 0
+        assert shared.timer_entries == len(model)
+        assert shared.next_deadline == (min(model.values()) if model else FOREVER)
+        assert [n for n, r in enumerate(records) if r.timer] == sorted(model)
+    if shared.timers:
+        timers.free(shared.timers)
 
 
 @pytest.mark.parametrize("form", ["python", "native"])
@@ -529,7 +525,7 @@ def test_the_graveyard_tells_why(local: Local) -> None:
 def test_a_late_answer_starts_nothing(local: Local) -> None:
     """An answer of the node that comes after the question is over is dropped: it is no answer to the next."""
     answers: list[Any] = []
-    local.processes.whereis_away = lambda name, node, answer: answers.append(answer)
+    local.processes.services.whereis_away = lambda name, node, answer: answers.append(answer)
     source = ".data\nn: .asciiz 'a@b'\n.code\nload $1 @n\nwhereis $1 $2\nwhereis $1 $3\nhltr $3\n"
     process: Process = local.spawn(source)
     local.settle()

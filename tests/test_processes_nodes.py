@@ -84,9 +84,9 @@ async def linked(*group: Node) -> None:
 async def spawn_on(node: Node, other: str, source: str) -> int:
     """Start a process on another node; the pid that it has on this one."""
     hash, _ = node.courier.images.add(assemble(source))
-    neighbour = node.courier.neighbour(other)
+    neighbour = node.courier.ask.neighbour(other)
     assert neighbour is not None
-    pid: int = await within(node.courier.spawn(neighbour, hash))
+    pid: int = await within(node.courier.ask.spawn(neighbour, hash))
     return pid
 
 
@@ -111,7 +111,7 @@ async def test_order_between_nodes(nodes: Nodes) -> None:  # noqa: F811
     takers = [await spawn(b, CHECKING, {5: 30_000}, name=f"taker{n}") for n in range(3)]
     senders = []
     for number in range(3):
-        pid = await within(a.courier.whereis(f"taker{number}", "b"))
+        pid = await within(a.courier.ask.whereis(f"taker{number}", "b"))
         senders.append(await spawn(a, COUNTING, {1: pid, 3: 30_000}))
     await eventually(lambda: a.mesh.post.traffic()[b.me.id].sent > 3)
     next(iter(a.mesh._protocols.values())).transport.abortConnection()
@@ -158,7 +158,7 @@ async def test_large_messages_between_nodes(nodes: Nodes) -> None:  # noqa: F811
     for number, box in enumerate(boxes):
         b.processes.names.register(f"box{number}", box.pid)
     bulky, brief = a.processes.mailbox(), a.processes.mailbox()
-    large, small = [await within(a.courier.whereis(f"box{number}", "b")) for number in (0, 1)]
+    large, small = [await within(a.courier.ask.whereis(f"box{number}", "b")) for number in (0, 1)]
     for number in range(30):
         assert bulky.send(large, bytes([number]) * (1 << 20))
     assert brief.send(small, 7)

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from iridium.assembler import assemble
 from iridium.errors import CommandError
-from iridium.processes import End, Exit, Mailbox, Process, wire
-from iridium.processes import courier as courier_module
-from iridium.processes.courier import MOST_WANTED
+from iridium.processes import End, Exit, Mailbox, Process, outbound, wire
+from iridium.processes.answering import MOST_WANTED
 from iridium.processes.kept import Observer
 from iridium.testing import Network, SimulatedNode, virtual_time
 from iridium.vm import Program
@@ -90,7 +89,7 @@ class Cluster:
         assert home.processes is not None
         home.processes.names.register(f"p{pid}", pid)
         got: list[int] = []
-        self.courier(node).whereis(f"p{pid}", home.me.alias).addCallback(got.append)
+        self.courier(node).ask.whereis(f"p{pid}", home.me.alias).addCallback(got.append)
         self.until(lambda: bool(got))
         assert got[0]
         return got[0]
@@ -346,7 +345,7 @@ def test_pids_of_the_dead_in_messages() -> None:
     first, second = [message.value for message in cluster.messages(b, boxes[1])]
     assert first == 0
     assert not boxes[1].send(second, 1)
-    assert cluster.courier(b)._neighbours[c.me.id].peer.proxy_count == 0
+    assert cluster.courier(b).neighbours[c.me.id].peer.proxy_count == 0
 
 
 def test_an_old_pid_from_a_third_node_ends_nobody() -> None:
@@ -436,18 +435,18 @@ def test_an_image_that_is_not_what_its_hash_says() -> None:
     cluster = Cluster()
     a, b = cluster.nodes
     got: list[Any] = []
-    courier, neighbour = cluster.courier(a), cluster.courier(a).neighbour("b")
+    courier, neighbour = cluster.courier(a), cluster.courier(a).ask.neighbour("b")
     lie = hashlib.sha256(b"another").hexdigest()
     courier.images._kept[lie] = (assemble(WAITER).to_bytes(), Program(assemble(WAITER)))
-    courier.spawn(neighbour, lie).addErrback(lambda failure: got.append(str(failure.value)))
+    courier.ask.spawn(neighbour, lie).addErrback(lambda failure: got.append(str(failure.value)))
     cluster.run()
     assert "has another" in got[0]
     assert cluster.courier(b).images.lies == 1
     nonsense = b"no image at all"
     hash = hashlib.sha256(nonsense).hexdigest()
     courier.images._kept[hash] = (nonsense, Program(assemble(WAITER)))
-    courier.spawn(neighbour, hash).addErrback(lambda failure: got.append(str(failure.value)))
-    courier.spawn(neighbour, "f" * 64).addErrback(lambda failure: got.append(str(failure.value)))
+    courier.ask.spawn(neighbour, hash).addErrback(lambda failure: got.append(str(failure.value)))
+    courier.ask.spawn(neighbour, "f" * 64).addErrback(lambda failure: got.append(str(failure.value)))
     cluster.run()
     assert len(got) == 3
     assert b.processes is not None
@@ -475,7 +474,7 @@ def test_large_messages_keep_their_order(size: int) -> None:
     ]
     assert got[-1] == End(here, 0)
     assert not [entry for entry in b.log if entry[0] == "misbehaved"]
-    assert cluster.courier(b)._neighbours[a.me.id].peer.proxy_count == 0
+    assert cluster.courier(b).neighbours[a.me.id].peer.proxy_count == 0
 
 
 def test_large_messages_hold_nobody_up() -> None:
@@ -510,12 +509,12 @@ def test_large_messages_hold_nobody_up() -> None:
         if got == taken:
             break
     assert got == taken
-    assert cluster.courier(a)._neighbours[b.me.id].peer.large == 0
+    assert cluster.courier(a).neighbours[b.me.id].peer.large == 0
 
 
 def test_a_sender_of_small_behind_large_ones_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """What must wait behind a large message of its sender is kept, in order, up to a bound."""
-    monkeypatch.setattr(courier_module, "MOST_HELD", 100)
+    monkeypatch.setattr(outbound, "MOST_HELD", 100)
     cluster = Cluster()
     a, b = cluster.nodes
     box, sender = cluster.box(b), cluster.box(a)
@@ -527,7 +526,7 @@ def test_a_sender_of_small_behind_large_ones_is_bounded(monkeypatch: pytest.Monk
         cluster.run(0.001)
     words = [n for n in range(3000) if sender.send(there, n)]
     cluster.run(0.1)
-    assert len(cluster.courier(a)._neighbours[b.me.id].held) < 100 + 2048 + 64
+    assert len(cluster.courier(a).neighbours[b.me.id].held) < 100 + 2048 + 64
     cluster.network.thaw(b)
     got: list[Any] = []
     for _ in range(400):
@@ -546,7 +545,7 @@ def test_too_much_to_tell_ends_the_session() -> None:
     box = cluster.box(a)
     there = cluster.pid_on(a, b, process.pid)
     box.monitor(there)
-    peer = cluster.courier(a)._neighbours[b.me.id].peer
+    peer = cluster.courier(a).neighbours[b.me.id].peer
     while box.send(there, bytes(15_000)):
         pass
     for _ in range(2 * RESERVE // 16):
@@ -645,7 +644,7 @@ def test_a_peer_with_too_many_processes() -> None:
     cluster = Cluster()
     a, b = cluster.nodes
     box = cluster.box(a)
-    peer = cluster.courier(a)._neighbours[b.me.id].peer
+    peer = cluster.courier(a).neighbours[b.me.id].peer
     peer.proxy_count = MOST_PROXIES
     cluster.courier(a)._mail(b.me.id, wire.LETTERS, letters((box.pid, 5, WORD_MESSAGE, 1)))
     assert [(m.sender, m.value) for m in cluster.messages(a, box)] == [(0, 1)]
@@ -659,8 +658,8 @@ def test_answers_to_other_questions() -> None:
     a, b = cluster.nodes
     courier = cluster.courier(a)
     got: list[Any] = []
-    courier.whereis("x", "b").addCallback(got.append)
-    n = next(iter(courier._neighbours[b.me.id].requests))
+    courier.ask.whereis("x", "b").addCallback(got.append)
+    n = next(iter(courier.neighbours[b.me.id].requests))
     for wrong in (wire.Spawned(n, 5), wire.Listed(n, []), wire.Found(n + 9, 4)):
         courier._mail(b.me.id, wire.CONTROL, wire.encode(wrong))
     assert got == []
@@ -673,15 +672,15 @@ def test_a_peer_that_asks_for_many_images() -> None:
     cluster = Cluster()
     a, b = cluster.nodes
     courier = cluster.courier(a)
-    neighbour = courier._neighbours[b.me.id]
+    neighbour = courier.neighbours[b.me.id]
     for n in range(MOST_WANTED + 5):
-        courier._on_spawn(neighbour, wire.Spawn(n, f"{n:064x}"))
+        courier._take[wire.Spawn](neighbour, wire.Spawn(n, f"{n:064x}"))
     assert neighbour.wanting == sum(map(len, neighbour.wanted.values())) == MOST_WANTED
 
 
 def test_a_peer_that_asks_and_never_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers that nobody takes are bounded: the session ends, and with it what waited."""
-    monkeypatch.setattr(courier_module, "MOST_BACKLOG", 100_000)
+    monkeypatch.setattr(outbound, "MOST_BACKLOG", 100_000)
     cluster = Cluster()
     a, b = cluster.nodes
     courier = cluster.courier(a)
@@ -701,7 +700,7 @@ def test_an_unknown_node_is_an_error() -> None:
     """From Python an unknown node is an error that says so."""
     cluster = Cluster()
     with pytest.raises(CommandError):
-        cluster.courier(cluster.nodes[0]).neighbour("nowhere")
+        cluster.courier(cluster.nodes[0]).ask.neighbour("nowhere")
 
 
 def test_the_whole_cluster_is_listed() -> None:
@@ -713,10 +712,10 @@ def test_the_whole_cluster_is_listed() -> None:
         if frozen:
             cluster.network.freeze(cluster.nodes[1])
         got: list[Any] = []
-        cluster.courier(cluster.nodes[0]).list_all().addCallback(got.append)
+        cluster.courier(cluster.nodes[0]).ask.list_all().addCallback(got.append)
         cluster.until(lambda got=got: bool(got))
         assert sorted(row.node for row in got[0]) == (["a", "c"] if frozen else ["a", "b", "c"])
-    assert cluster.courier(cluster.nodes[0])._neighbours[cluster.nodes[1].me.id].requests == {}
+    assert cluster.courier(cluster.nodes[0]).neighbours[cluster.nodes[1].me.id].requests == {}
 
 
 def test_output_of_another_node() -> None:
@@ -727,7 +726,7 @@ def test_output_of_another_node() -> None:
     texts: list[str] = []
     ends: list[Exit] = []
     hash, _ = courier.images.add(assemble(".code\nprti $1\nsleep $1\nprti $1\nhlt\n"))
-    courier.spawn(courier.neighbour("b"), hash, observer=Observer(texts.append, ends.append))
+    courier.ask.spawn(courier.ask.neighbour("b"), hash, observer=Observer(texts.append, ends.append))
     cluster.run()
     assert "".join(texts) == "00"
     assert ends == [Exit(0, "normal")]

@@ -72,7 +72,7 @@ def test_waiting_is_interrupted(person: Person) -> None:
 def test_what_is_stopped_hears_no_late_answer(person: Person) -> None:
     """The answer to a question that a stopped line has asked the node is not taken for one to the next."""
     answers: list[Any] = []
-    person.node.processes.whereis_away = lambda name, node, answer: answers.append(answer)
+    person.node.processes.services.whereis_away = lambda name, node, answer: answers.append(answer)
     person.type("n: .asciiz 'x@elsewhere'", "load $1 @n", "whereis $1 $2")
     [late] = answers
     person.type("!stop")

@@ -243,7 +243,7 @@ class Local:
         return True
 
     def _stopped(self, reason: str) -> Ended:
-        vm = self._processes.view(self._first)
+        vm = self._processes.views.vm_of(self._first)
         assert vm is not None, "the first process lives"
         return Ended(vm, reason, None)
 

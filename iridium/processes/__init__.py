@@ -6,7 +6,8 @@ that come from there. What a process does itself stands in :mod:`iridium.vm.runt
 """
 
 from iridium.processes.mailbox import End, Mailbox, Message
-from iridium.processes.processes import Process, Processes
+from iridium.processes.process import Process
+from iridium.processes.processes import Processes
 from iridium.processes.types import Exit, ProcessInfo, reason_text
 
 __all__ = ["End", "Exit", "Mailbox", "Message", "Process", "ProcessInfo", "Processes", "reason_text"]

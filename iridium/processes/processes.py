@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import ctypes
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from iridium.events import EventRing
-from iridium.isa import BY_OPCODE
 from iridium.processes.kept import (
     LAST_WORDS,
-    MOST_TEXT,
     Dead,
     Graveyard,
     Live,
     Outputs,
-    instruction_at,
-    top_of_stack,
 )
 from iridium.processes.mailbox import Mailbox, take
 from iridium.processes.names import Names
+from iridium.processes.process import Process
+from iridium.processes.services import Services
 from iridium.processes.types import Exit, ProcessInfo, TooManyProcessesError, reason_text
+from iridium.processes.views import Views
 from iridium.vm import VM
 from iridium.vm.crash import describe
-from iridium.vm.output import read_string
 from iridium.vm.program import Program
 from iridium.vm.record import Record, Stop, Waiting
 from iridium.vm.runtime.calls import calls
 from iridium.vm.runtime.layout import (
-    ASLEEP,
     BYTES_MESSAGE,
     ENDED,
     IDLE,
@@ -50,15 +46,6 @@ from iridium.vm.runtime.remote import REGISTERS
 if TYPE_CHECKING:
     from iridium.scheduler import Scheduler
 
-MOST_LISTED = 1000
-"""Processes of one node in a list: a node can have a hundred thousand, and nobody reads them."""
-
-MOST_VIEWS = 4096
-"""Processes that a view for reading their output is kept of; others are made again."""
-
-Answer = Callable[[int, bool], None]
-"""Takes the value and the flag that a process has asked its node for."""
-
 
 class Screen(Protocol):
     """Sees what the processes that a session has spawned do."""
@@ -68,53 +55,6 @@ class Screen(Protocol):
 
     def ended(self, pid: int, how: Exit) -> None:
         """One of them has not ended normally."""
-
-
-class Process:
-    """A process that Python has spawned, or asked for.
-
-    Attributes:
-        pid: its number on this node.
-        exit: how it ended, or None while it lives.
-    """
-
-    def __init__(self, processes: Processes, pid: int) -> None:
-        self._processes = processes
-        self.pid = pid
-        self.exit: Exit | None = None
-        self._waiting: list[Deferred[Exit]] = []
-        self._output: str | None = None  # of a process of another node
-
-    def when_done(self) -> Deferred[Exit]:
-        """Fires when it has ended, with how; at once if it has already. Each call gives a Deferred of its own."""
-        if self.exit is not None:
-            return succeed(self.exit)
-        waiting: Deferred[Exit] = Deferred()
-        self._waiting.append(waiting)
-        return waiting
-
-    def send(self, value: int | bytes, *, is_pid: bool = False) -> bool:
-        """Send it a message, from nobody; whether it was taken."""
-        return self._processes.send(self.pid, value, is_pid=is_pid)
-
-    def kill(self) -> bool:
-        """End it; whether it lived."""
-        return self._processes.kill(self.pid)
-
-    @property
-    def output(self) -> str:
-        """What it has printed, the last of it."""
-        return self._processes.outputs.of(self.pid) if self._output is None else self._output
-
-    def _printed(self, text: str) -> None:
-        """One of another node has printed."""
-        self._output = ((self._output or "") + text)[-MOST_TEXT:]
-
-    def _ended(self, how: Exit) -> None:
-        self.exit = how
-        waiting, self._waiting = self._waiting, []
-        for deferred in waiting:
-            deferred.callback(how)
 
 
 class Processes:
@@ -128,8 +68,8 @@ class Processes:
         names: who is called what.
         outputs: what they printed.
         graveyard: those that ended abnormally.
-        spawn_away: answers SPAWNON for another node than this; set by whoever knows other nodes.
-        whereis_away: answers WHEREIS of ``name@node``, likewise.
+        services: what they ask this node for.
+        views: they as people look at them.
         on_end: called with the VM, the pid and the end of each process whose end the node hears of; whether its
             memory may be given back.
     """
@@ -144,13 +84,12 @@ class Processes:
         self.names = Names(self.is_alive)
         self.outputs = Outputs()
         self.graveyard = Graveyard()
-        self.spawn_away: Callable[[Record, Program, str | int, int, Answer], None] | None = None
-        self.whereis_away: Callable[[str, str, Answer], None] | None = None
+        self.services = Services(self.table, self.names, self.spawn_here, self._workers.resume)
+        self.views = Views(self.table, self.names)
         self.on_end: Callable[[VM, int, Exit], bool] = lambda vm, pid, how: True
         self._handles: dict[int, Process] = {}
         self._mailboxes: dict[int, Mailbox] = {}
         self._screens: dict[int, Screen] = {}  # who sees what the children of a session print, by its pid
-        self._views: OrderedDict[int, VM] = OrderedDict()
 
     # Spawning.
 
@@ -389,68 +328,17 @@ class Processes:
     def live(self, pid: int, node: str = "") -> Live | None:
         """What a process is doing, or None if there is none."""
         record = self.table.find(pid)
-        vm = None if record is None or not self._care(pid) else self.view(record)
-        if record is None or vm is None:
+        if record is None or not self._care(pid):
             return None
-        return Live(
-            self._info(record, node),
-            instruction_at(vm, record.pc),
-            int(record.pc),
-            vm.program.image.line_of(record.pc),
-            list(record.registers),
-            top_of_stack(vm),
-            self.outputs.of(pid)[-LAST_WORDS:],
-        )
+        return self.views.live(record, node, self.outputs.of(pid)[-LAST_WORDS:])
+
+    def running(self, node: str = "") -> list[ProcessInfo]:
+        """The processes that live, some of them."""
+        return self.views.running(node)
 
     def handle(self, pid: int) -> Process | None:
         """The process object of a pid that Python has spawned and that lives."""
         return self._handles.get(pid)
-
-    def running(self, node: str = "") -> list[ProcessInfo]:
-        """The processes that live, at most :data:`MOST_LISTED` of them."""
-        found: list[ProcessInfo] = []
-        for record in self.table.records():
-            if record.kind not in (PROCESS, SESSION, MAILBOX):
-                continue
-            found.append(self._info(record, node))
-            if len(found) >= MOST_LISTED:
-                break
-        return found
-
-    def _info(self, record: Record, node: str) -> ProcessInfo:
-        pid = int(record.pid)
-        return ProcessInfo(
-            node=node,
-            pid=pid,
-            name=self.names.name_of(pid),
-            program={SESSION: "(a session)", MAILBOX: "(Python)"}.get(record.kind) or self.title_of(record),
-            state=_state(record),
-            instructions=int(record.instructions),
-            mailbox=int(record.mailbox_count),
-            parent=int(record.parent),
-        )
-
-    def title_of(self, record: Record) -> str:
-        """What the program of a process is called."""
-        program = self.table.program_of(record)
-        if program is None:
-            return ""
-        if not program.title:
-            program.title = program.content_hash()[:12]
-        return program.title
-
-    def view(self, record: Record) -> VM | None:
-        """A process as a VM, to look at."""
-        address = ctypes.addressof(record)
-        program = self.table.program_of(record)
-        if program is None:
-            return None
-        vm = self._views.get(address)
-        if vm is None or vm.program is not program:
-            vm = self._views[address] = VM.attach(program, record)
-            if len(self._views) > MOST_VIEWS:
-                self._views.popitem(last=False)
-        return vm
 
     # What happens.
 
@@ -474,12 +362,12 @@ class Processes:
             return
         if ended and record.stop == Stop.WAITING and record.kind in (PROCESS, SESSION):
             if record.waiting == Waiting.SERVICE:
-                self._serve(record)
+                self.services.serve(record)
             elif record.waiting == Waiting.OUTPUT_ROOM:
                 self._workers.resume(record)
 
     def _drain(self, record: Record) -> None:
-        vm = self.view(record)
+        vm = self.views.vm_of(record)
         while vm is not None and len(vm.output):
             text = vm.output.take()
             pid = int(record.pid)
@@ -491,15 +379,15 @@ class Processes:
 
     def _buried(self, record: Record) -> None:
         pid, reason = int(record.pid), int(record.exit_reason)
-        vm = self.view(record)
+        vm = self.views.vm_of(record)
         text = reason_text(reason)
         fault = ""
         if vm is not None and reason != 0:
             dead = self.graveyard.bury(
-                vm, pid, self.names.name_of(pid), self.title_of(record), reason, text, self.outputs.of(pid)
+                vm, pid, self.names.name_of(pid), self.views.title_of(record), reason, text, self.outputs.of(pid)
             )
             fault = dead.fault
-        self._views.pop(ctypes.addressof(record), None)
+        self.views.forget(record)
         handle = self._handles.pop(pid, None)
         self.names.forget(pid)
         parent = int(record.parent)
@@ -522,78 +410,11 @@ class Processes:
 
     def crash_of(self, record: Record) -> str:
         """The fault of a process, in words."""
-        vm = self.view(record)
+        vm = self.views.vm_of(record)
         return str(describe(vm)) if vm is not None else ""
-
-    # Services: what a process asks its node for.
-
-    def _serve(self, record: Record) -> None:
-        # It may be killed or stopped meanwhile, and its slot be another's or its question another.
-        pid, turns = int(record.pid), record.turns
-        program = self.table.program_of(record)
-        word = None if program is None else program.word_at(record.pc)
-        answered = False
-
-        turns = int(record.turns)
-
-        def answer(value: int, good: bool) -> None:
-            nonlocal answered
-            # It may have been killed meanwhile, and its slot may be another's; a session may have stopped it.
-            waits = record.pid == pid and record.kind in (PROCESS, SESSION) and record.turns == turns
-            if not answered and waits and not record.stop_requested:
-                answered = True
-                record.answer = value
-                record.answered = 2 if good else 1
-                self._workers.resume(record)
-
-        if program is None or word is None:
-            answer(0, False)
-            return
-        row = BY_OPCODE[word[0]]
-        operands = row.decode(word)
-        values = [record.registers[operand] for operand in operands]
-        if row.name == "SPAWNON":
-            self._spawn_on(record, program, values, answer)
-            return
-        name = str(read_string(program.read_only, values[0] & 0xFFFF_FFFF))
-        if row.name == "REGISTER":
-            answer(0, self.names.register(name, pid))
-            return
-        name, at, node = name.partition("@")
-        if not at:
-            found = self.names.whereis(name)
-            answer(found, found != 0)
-        elif self.whereis_away is None:
-            answer(0, False)
-        else:
-            self.whereis_away(name, node, answer)
-
-    def _spawn_on(self, record: Record, program: Program, values: list[int], answer: Answer) -> None:
-        pc, node = values[0], values[1]
-        where: str | int = node if node < 0 else str(read_string(program.read_only, node))
-        if where == -1 or self.spawn_away is None:
-            if where != -1:
-                answer(0, False)
-                return
-            pid = self.spawn_here(record, program, pc)
-            answer(pid, pid != 0)
-        else:
-            self.spawn_away(record, program, where, pc, answer)
 
     def stop(self) -> None:
         """The node ends; nothing is told to anybody any more."""
         self._workers.on_process = lambda record, ended: None
         for box in list(self._mailboxes.values()):
             box.close()
-
-
-def _state(record: Record) -> str:
-    if record.kind == MAILBOX:
-        return "-"
-    if record.kind == SESSION and record.state == IDLE:
-        return "idle"
-    if record.state == ASLEEP:
-        return "sleeping" if record.waiting == Waiting.TIME else "waiting"
-    if record.stop == Stop.WAITING and record.waiting in (Waiting.SERVICE, Waiting.OUTPUT_ROOM):
-        return "asking"
-    return "running"

@@ -16,7 +16,8 @@ from iridium.image import Image
 from iridium.isa import REGISTERS
 from iridium.processes.courier import Courier
 from iridium.processes.kept import Dead, Live, Observer
-from iridium.processes.processes import Process, Processes
+from iridium.processes.process import Process
+from iridium.processes.processes import Processes
 from iridium.processes.types import Exit, NoSuchProcessError
 from iridium.processes.uploads import Uploads
 
@@ -66,7 +67,7 @@ class Reach:
             CommandError where there is no such node.
         """
         try:
-            neighbour = self._courier.neighbour(on) if on else None
+            neighbour = self._courier.ask.neighbour(on) if on else None
         except IridiumError as error:
             return fail(error)
         hash, program = self._courier.images.add(image)
@@ -93,7 +94,7 @@ class Reach:
         values = [0] * REGISTERS
         for number, value in (registers or {}).items():
             values[number % REGISTERS] = (value + 2**31 & 0xFFFF_FFFF) - 2**31
-        return self._courier.spawn(
+        return self._courier.ask.spawn(
             neighbour,
             hash,
             registers=_REGISTERS.pack(*[0.0] * REGISTERS, *values) if registers else b"",
@@ -120,9 +121,9 @@ class Reach:
             found = self._processes.names.whereis(who) if number is None else number if record is not None else 0
             finding = succeed(found)
         elif number is None:
-            finding = self._courier.whereis(who, node)
+            finding = self._courier.ask.whereis(who, node)
         else:
-            finding = self._courier.find(number, node)
+            finding = self._courier.ask.find(number, node)
 
         def check(pid: int) -> int:
             if not pid:
@@ -147,7 +148,7 @@ class Reach:
         Raises:
             NoSuchProcessError: there is none, or it is none that prints.
         """
-        watching = self._courier.observe(pid, Observer(on_output, on_end))
+        watching = self._courier.ask.observe(pid, Observer(on_output, on_end))
         if watching is None:
             watching = self._processes.observe(pid, on_output, on_end)
             if watching is not None and (kept := self._processes.outputs.of(pid)):
@@ -172,15 +173,15 @@ class Reach:
         return self._why(number, node)
 
     def _why(self, pid: int, node: str) -> Deferred[Live | Dead]:
-        home = self._courier.home_of(pid) if not node else None
+        home = self._courier.ask.home_of(pid) if not node else None
         try:
-            neighbour = self._courier.neighbour(node) if node else None
+            neighbour = self._courier.ask.neighbour(node) if node else None
         except CommandError as error:
             return fail(error)
         if home is not None:
             neighbour, pid = home
         if neighbour is not None:
-            asking = self._courier.why(neighbour, pid)
+            asking = self._courier.ask.why(neighbour, pid)
         else:
             asking = succeed(self._processes.live(pid) or self._processes.why(pid))
 

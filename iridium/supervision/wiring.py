@@ -9,7 +9,7 @@ from iridium.errors import CommandError
 from iridium.image import Image
 from iridium.node import Node
 from iridium.processes import Exit
-from iridium.processes.processes import Process
+from iridium.processes.process import Process
 from iridium.processes.wire import SUPERVISION
 from iridium.supervision.services import Follower
 from iridium.supervision.supervisor import Supervisor

@@ -157,10 +157,10 @@ def list_processes(session: Session, arguments: list[str]) -> Answer:
     """``!ps``."""
     if arguments and arguments[0] != ALL:
         raise CommandError(f"type: !ps [{ALL}]")
-    listing = session.node.courier.list_all() if arguments else None
+    listing = session.node.courier.ask.list_all() if arguments else None
     if listing is not None:
         return listing.addCallback(ProcessList)
-    return ProcessList(session.node.processes.running(session.node.courier.name))
+    return ProcessList(session.node.processes.running(session.node.courier.ask.name))
 
 
 def kill(session: Session, arguments: list[str]) -> Answer:
