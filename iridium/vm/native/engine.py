@@ -19,6 +19,7 @@ from iridium.vm.native.cache import ObjectCache, compiler_digest, default_direct
 from iridium.vm.program import Program
 from iridium.vm.record import Stop
 from iridium.vm.reference import Turn
+from iridium.vm.runtime.calls import HOST_CALLS
 
 if TYPE_CHECKING:
     from iridium.vm.native.program import NativeProgram
@@ -31,17 +32,6 @@ MOST_WAITING = 1024
 """Programs that wait for the compiler; one more goes on in the interpreter and asks again later."""
 
 _U64 = ctypes.c_uint64
-
-HOST_CALLS = (
-    "advance", "work", "run_some", "submit", "request_stop", "take_event", "stop_workers", "begin", "start",
-    "kill", "deliver", "monitor", "demonitor", "link", "allocate", "release_slot", "release_memory", "discard",
-    "close_mailbox", "receive", "receive_bytes", "drop_messages", "give_back", "send", "send_bytes", "spawn",
-    "spawn_checked", "ask", "wait_for_message", "sleep", "clock", "count_nodes", "kill_by", "note_known",
-    "take_peer", "take_letters", "acquire_process", "release_mailbox", "now", "take_block", "free_block",
-    "make_block", "put_notice", "map_heap", "read_letters", "end_peer", "intern", "run_woken",
-    "ask_to_spawn",
-)  # fmt: skip
-"""The functions of the runtime that Python calls."""
 
 CALLED = (
     "print_item", "check_string", "grow_heap", "send", "receive", "wait_for_message", "clock", "count_nodes",
@@ -103,7 +93,7 @@ class Runtime:
 
             binary = self.jit.compile(interpreter_ir())
             self.cache.put("runtime", binary)
-        self._linked = self.jit.link(binary, ["pieces", *HOST_CALLS, *CALLED], {})
+        self._linked = self.jit.link(binary, ["pieces", "advance", *HOST_CALLS, *CALLED], {})
         addresses = self._linked.addresses
         self._called = {name: addresses[name] for name in CALLED}
         self.addresses = {name: addresses[name] for name in HOST_CALLS}

@@ -13,6 +13,18 @@ from typing import Any
 from iridium.vm.runtime import inbound, scheduling  # noqa: F401 - what they define is in FUNCTIONS then
 from iridium.vm.runtime.subset import FUNCTIONS
 
+HOST_CALLS = (
+    "work", "run_some", "run_woken", "stop_workers", "submit", "request_stop", "give_back", "take_event",
+    "begin", "start", "spawn", "kill", "kill_by", "discard", "allocate", "release_slot", "release_memory",
+    "acquire_process", "release_mailbox", "close_mailbox", "deliver", "send", "send_bytes", "receive",
+    "receive_bytes", "drop_messages", "wait_for_message", "make_block", "take_block", "free_block", "monitor",
+    "demonitor", "link", "ask", "sleep", "clock", "now", "count_nodes", "take_peer", "take_letters",
+    "large_has_left", "introduce", "put_notice", "read_letters", "intern", "ask_to_spawn", "end_peer",
+)  # fmt: skip
+"""The functions of the runtime that Python calls, and no others: each has an entry in the machine code. To run one
+as Python beside machine code that works on the same structures would undo every lock.
+"""
+
 _TYPES: dict[str, Any] = {
     "i32": ctypes.c_int32,
     "u32": ctypes.c_uint32,
@@ -24,22 +36,22 @@ _TAKES_LONG = frozenset(("work", "run_some", "run_woken"))  # Python's lock is r
 
 
 class Calls:
-    """The functions of the runtime, as attributes."""
+    """The functions of :data:`HOST_CALLS`, as attributes."""
 
     def __init__(self) -> None:
         self.native = False
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        found = FUNCTIONS.get(name)
-        if found is None:
-            raise AttributeError(name)
+        if name not in HOST_CALLS:
+            raise AttributeError(f"{name} is none of the functions of the runtime that Python may call")
+        found: Callable[..., Any] = FUNCTIONS[name]
         return found
 
     def use(self, addresses: Mapping[str, int]) -> None:
         """Call machine code from now on."""
         if not self.native:
-            for name, address in addresses.items():
-                setattr(self, name, _entry(name, address))
+            for name in HOST_CALLS:
+                setattr(self, name, _entry(name, addresses[name]))
             self.native = True
 
 
