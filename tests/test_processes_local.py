@@ -35,7 +35,8 @@ from iridium.vm.runtime.layout import (
     Message as Stored,
 )
 from iridium.vm.runtime.mailbox import DEAD_RING, LONGEST_MESSAGE, MOST_BYTES, MOST_MESSAGES
-from iridium.vm.runtime.processes import REUSE_AFTER, work_off
+from iridium.vm.runtime.processes import work_off
+from iridium.vm.runtime.slots import REUSE_AFTER
 from tests.local import Local, switch
 from tests.local import local as _local
 

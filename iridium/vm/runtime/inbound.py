@@ -38,18 +38,10 @@ from iridium.vm.runtime.layout import (
 )
 from iridium.vm.runtime.locks import acquire_mailbox, malloc, release_mailbox
 from iridium.vm.runtime.mailbox import BLOCK, LONGEST_MESSAGE, deliver, find
-from iridium.vm.runtime.processes import (
-    allocate,
-    begin,
-    enter_watch,
-    is_instruction,
-    kill,
-    release_slot,
-    start,
-    work_off,
-)
+from iridium.vm.runtime.processes import enter_watch, kill, work_off
 from iridium.vm.runtime.queue import push
 from iridium.vm.runtime.remote import LETTER, REGISTERS, acquire_peer, note_known, put_notice, release_peer
+from iridium.vm.runtime.slots import allocate, begin, is_instruction, release_slot, start
 from iridium.vm.runtime.subset import (
     address,
     at,
