@@ -199,13 +199,28 @@ class Node:
         """The pid, on this node, of ``PID@NODE``, ``NAME`` or ``NAME@NODE``; errbacks where there is none."""
         return self.reach.find(what)
 
-    def mailbox(self) -> Mailbox:
+    def kill(self, pid: int) -> bool:
+        """End a process.
+
+        Args:
+            pid: on this node, which may stand for a process of another.
+
+        Returns:
+            Whether there was one.
+        """
+        return self.processes.kill(pid)
+
+    def mailbox(self, name: str = "") -> Mailbox:
         """A pid and a mailbox for Python.
+
+        Args:
+            name: what programs find it by, or "".
 
         Raises:
             TooManyProcessesError: there is no room for one.
+            WrongNameError: it cannot be called that.
         """
-        return self.processes.mailbox()
+        return self.processes.mailbox(name)
 
     def stop(self) -> Deferred[Any]:
         """End everything: programs, links, the data directory's lock.

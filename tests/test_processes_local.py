@@ -12,10 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from iridium.assembler import assemble
 from iridium.processes import End, Mailbox, Message, Process
 from iridium.processes.kept import MOST_DEAD, MOST_OUTPUTS, MOST_TEXT, Outputs
 from iridium.processes.names import LONGEST_NAME
-from iridium.processes.types import TooManyProcessesError
+from iridium.processes.types import TooManyProcessesError, WrongNameError
+from iridium.vm import Program
 from iridium.vm.record import Record
 from iridium.vm.runtime import mailbox, timers
 from iridium.vm.runtime.calls import calls
@@ -556,3 +558,19 @@ def test_a_spinner_does_not_keep_others_waiting(local: Local) -> None:
 def test_stored_messages_have_their_size() -> None:
     """Protects the arithmetic of the ring: a message has the size that the runtime counts with."""
     assert ctypes.sizeof(Stored) == mailbox.MESSAGE
+
+
+def test_a_name_that_cannot_be_given(local: Local) -> None:
+    """From Python a process or a mailbox is begun with the name that it was to have, or not at all."""
+    box = local.processes.mailbox("here")
+    before = len(local.processes.running())
+    for name in ("here", "a b", "x" * (LONGEST_NAME + 1)):
+        with pytest.raises(WrongNameError, match=r"taken|no name"):
+            local.processes.mailbox(name)
+        failures: list[Any] = []
+        local.processes.spawn(Program(assemble(WAITER)), name=name).addErrback(failures.append)
+        assert [failure.type for failure in failures] == [WrongNameError]
+    assert len(local.processes.running()) == before
+    local.spawn(".data\nn: .asciiz 'here'\n.code\nload $1 @n\nwhereis $1 $2\nsend $2 $1\nhlt\n")
+    local.settle()
+    assert len(local.processes.take_messages(box._record, 9)) == 1

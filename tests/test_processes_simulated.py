@@ -14,15 +14,23 @@ from hypothesis import strategies as st
 
 from iridium.assembler import assemble
 from iridium.errors import CommandError
-from iridium.processes import End, Exit, Mailbox, Process, outbound, wire
+from iridium.processes import End, Exit, Mailbox, Process, neighbour, outbound, wire
 from iridium.processes.answering import MOST_WANTED
 from iridium.processes.kept import Observer
 from iridium.testing import Network, SimulatedNode, virtual_time
 from iridium.vm import Program
+from iridium.vm.runtime import remote
 from iridium.vm.runtime.calls import calls
-from iridium.vm.runtime.inbound import MOST_PROXIES
-from iridium.vm.runtime.layout import KILLED, NO_PROCESS, NODE_DOWN, SLOT_BITS, WORD_MESSAGE
-from iridium.vm.runtime.remote import RESERVE
+from iridium.vm.runtime.inbound import KEPT, MOST_PROXIES
+from iridium.vm.runtime.layout import (
+    KILL_PROCESS,
+    KILLED,
+    LINK_TO,
+    NO_PROCESS,
+    NODE_DOWN,
+    SLOT_BITS,
+    WORD_MESSAGE,
+)
 from tests.local import switch
 
 WAITER = ".code\nrecv $1 $2 $3\nhltr $1\n"
@@ -537,8 +545,10 @@ def test_a_sender_of_small_behind_large_ones_is_bounded(monkeypatch: pytest.Monk
     assert [value if isinstance(value, int) else "large" for value in got] == ["large"] * large + words
 
 
-def test_too_much_to_tell_ends_the_session() -> None:
+def test_too_much_to_tell_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ends that do not fit the ring of a node that does not read are not lost in silence: all of it is down."""
+    monkeypatch.setattr(neighbour, "RING", neighbour.RING - remote.RESERVE + 4096)
+    monkeypatch.setattr(remote, "RESERVE", 4096)
     cluster = Cluster()
     a, b = cluster.nodes
     process = cluster.spawn(b, WAITER)
@@ -548,12 +558,142 @@ def test_too_much_to_tell_ends_the_session() -> None:
     peer = cluster.courier(a).neighbours[b.me.id].peer
     while box.send(there, bytes(15_000)):
         pass
-    for _ in range(2 * RESERVE // 16):
+    for _ in range(2 * 20_000 // 16):
         calls.put_notice(a.processes.table.shared, peer, 0, 5, 19, 0)  # type: ignore[union-attr]
     assert peer.broken
     cluster.run(0.01)
     assert cluster.ends(a, box) == [(there, NODE_DOWN)]
     cluster.until(lambda: cluster.courier(a).up() and cluster.courier(b).up())
+
+
+LINKING = """.code
+      load $3 #200
+again: link $1
+      kill $2
+      dec $3
+      neq $3 $4
+      djmpe @again
+      hlt
+"""
+"""Links itself to one process, and kills another, over and over."""
+
+
+def test_what_is_said_already_is_not_said_again() -> None:
+    """A program that links and kills all the time fills no ring: a node that does not read hears of each once."""
+    cluster = Cluster()
+    a, b = cluster.nodes
+    linked, killed = (cluster.pid_on(a, b, cluster.spawn(b, WAITER).pid) for _ in range(2))
+    cluster.run()
+    peer = cluster.courier(a).neighbours[b.me.id].peer
+    put: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        put_letter = remote.put_letter
+        patch.setattr(remote, "put_letter", lambda *row: (put.append(row[3]), put_letter(*row)))
+        process = cluster.spawn(a, LINKING, {1: linked, 2: killed})
+        cluster.run()
+    assert reason(process) == 0
+    assert [kind for kind in put if kind in (LINK_TO, KILL_PROCESS)] == [LINK_TO, KILL_PROCESS]
+    assert not peer.broken
+
+
+def test_no_room_for_a_request() -> None:
+    """LINK and KILL of a process of a node that does not read say that they were not done; and nothing breaks."""
+    cluster = Cluster()
+    a, b = cluster.nodes
+    process = cluster.spawn(b, WAITER)
+    there = cluster.pid_on(a, b, process.pid)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remote, "RESERVE", neighbour.RING)
+        linking = cluster.spawn(
+            a, ".code\nlink $1\ndjmpe @wrong\nkill $1\ndjmpe @wrong\nhlt\nwrong: hltr $1\n", {1: there}
+        )
+        cluster.run()
+        assert reason(linking) == 0
+        assert not a.processes.kill(there)  # type: ignore[union-attr]
+    assert reason(process) is None
+    assert a.processes.kill(there)  # type: ignore[union-attr]
+    cluster.run()
+    assert reason(process) == KILLED
+
+
+def test_who_asked_has_gone_before_programs_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that waits for machine code is forgotten with its session: nothing of it is looked at any more."""
+    cluster = Cluster()
+    a, b = cluster.nodes
+    waiting: list[Any] = []
+    monkeypatch.setattr(b.processes, "when_ready", waiting.append)
+    hash, _ = cluster.courier(a).images.add(assemble(WAITER))
+    cluster.courier(a).ask.spawn(cluster.courier(a).ask.neighbour("b"), hash).addErrback(lambda _: None)
+    cluster.until(lambda: bool(waiting))
+    cluster.network.crash(a)
+    cluster.until(lambda: not cluster.courier(b).up())
+    cluster.run(2.0)
+    [start] = waiting
+    start()
+    assert b.processes.running() == []  # type: ignore[union-attr]
+
+
+def test_a_name_that_is_taken_on_another_node() -> None:
+    """Whoever wants a process there with a name that it cannot have is told so, and gets none."""
+    cluster = Cluster()
+    a, b = cluster.nodes
+    owner = cluster.spawn(b, WAITER)
+    assert b.processes.names.register("square", owner.pid)  # type: ignore[union-attr]
+    asking = cluster.courier(a).ask
+    hash, _ = cluster.courier(a).images.add(assemble(WAITER))
+    got: list[str] = []
+    for name in ("square", "a b"):
+        asking.spawn(asking.neighbour("b"), hash, name=name).addErrback(
+            lambda failure: got.append(str(failure.value))
+        )
+        cluster.run()
+    assert got[0] == f"the process was not started: the name square is taken on this node, by process {owner.pid}"
+    assert "is no name" in got[1]
+    assert len(b.processes.running()) == 1  # type: ignore[union-attr]
+
+
+def test_a_dead_letter_from_another_node_keeps_its_address() -> None:
+    """What comes for a process that has ended is kept with the pid that it was for."""
+    cluster = Cluster()
+    a, b = cluster.nodes
+    process, box = cluster.spawn(b, WAITER), cluster.box(a)
+    there = cluster.pid_on(a, b, process.pid)
+    process.kill()
+    assert box.send(there, 77)  # its end is not known here yet
+    cluster.run()
+    [(to, _, _, value)] = b.processes.table.dead_letters()  # type: ignore[union-attr]
+    assert (to, value) == (process.pid, 77)
+
+
+def test_slots_are_kept_for_processes_of_this_node() -> None:
+    """However many processes others introduce, a part of the slots is left for those that begin here."""
+    cluster = Cluster()
+    a, b = cluster.nodes
+    box = cluster.box(a)
+    shared = a.processes.table.shared  # type: ignore[union-attr]
+    alive = shared.alive
+    shared.alive = shared.slots - shared.slots // KEPT + 1
+    cluster.courier(a)._mail(b.me.id, wire.LETTERS, letters((box.pid, 5, WORD_MESSAGE, 1)))
+    assert [(m.sender, m.value) for m in cluster.messages(a, box)] == [(0, 1)]
+    shared.alive = alive
+    cluster.courier(a)._mail(b.me.id, wire.LETTERS, letters((box.pid, 5, WORD_MESSAGE, 1)))
+    assert [m.sender != 0 for m in cluster.messages(a, box)] == [True]
+
+
+def test_a_process_of_a_third_node_is_asked_about_once() -> None:
+    """Its pid may come again and again: its node is told once that this one knows it."""
+    cluster = Cluster(count=3)
+    a, b, c = cluster.nodes
+    process, box = cluster.spawn(c, WAITER), cluster.box(a)
+    said: list[Any] = []
+    sending = cluster.courier(a)._outbound
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sending, "say", lambda neighbour, message: said.append(message))
+        for _ in range(3):
+            message = wire.Introduce(box.pid, 0, c.me.id, process.pid)
+            cluster.courier(a)._mail(b.me.id, wire.CONTROL, wire.encode(message))
+    assert said == [wire.Watch(process.pid)]
+    assert len(set(cluster.values(a, box))) == 1
 
 
 def letters(*rows: tuple[int, int, int, int]) -> bytes:

@@ -315,3 +315,12 @@ def test_stories(seed: int) -> None:
     cluster.run(20.0)
     quiet = (cluster.sent - sent) / 20 / len(cluster.alive())
     assert quiet < 3.1, "a quiet cluster compares hashes, and says no more"
+
+
+def test_nothing_is_said_where_nothing_runs() -> None:
+    """Members that know of no application compare nothing: a quiet cluster is quiet."""
+    cluster = cluster_of(5)
+    cluster.run(10.0)
+    sent = cluster.sent
+    cluster.run(60.0)
+    assert cluster.sent == sent

@@ -82,13 +82,13 @@ def _generated(
 ) -> list[GeneratedResult]:
     """The large program on every engine; each repetition is another program, so that none is known already."""
     images = [_image(seed, ROUNDS // 10 if quick else ROUNDS) for seed in range(repeat)]
-    # Its compiled code must not be in a cache from an earlier run, so the seed is another every time.
-    endless = _image(time.time_ns(), 0)
     results: list[GeneratedResult] = []
     checksums: list[tuple[int, ...]] = []
     for system in ours:
         progress(f"{GENERATED}: {system.title}")
         try:
+            # First, while nothing else waits for the compiler; and of a seed that no cache has seen.
+            until_compiled = system.compilation(_image(time.time_ns(), 0))
             runs = [system.first_result(image) for image in images]
             found = [sample.result for sample, _ in runs]
             checksums = checksums or found
@@ -96,9 +96,7 @@ def _generated(
                 raise BenchError(f"gave {found}, {ours[0].title} {checksums}")
             first = statistics.median(sample.seconds for sample, _ in runs)
             executed = round(statistics.median(count for _, count in runs))
-            results.append(
-                GeneratedResult(system.name, INSTRUCTIONS, executed, first, system.compilation(endless))
-            )
+            results.append(GeneratedResult(system.name, INSTRUCTIONS, executed, first, until_compiled))
         except BenchError as error:
             skipped.append(SkippedInfo(system.name, GENERATED, str(error)))
     return results

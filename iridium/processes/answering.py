@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from iridium.cluster.peer import Me
+from iridium.errors import IridiumError
 from iridium.processes import wire
 from iridium.processes.images import Images, WrongImageError
 from iridium.processes.neighbour import Neighbour
@@ -77,22 +78,26 @@ class Answering:
 
     def _start(self, neighbour: Neighbour, message: wire.Spawn, program: Program) -> None:
         def started() -> None:
+            if not neighbour.peer.up:
+                return  # it has gone while machine code was loaded
             parent = neighbour.intern(message.parent) if message.parent else 0
             pc = message.pc or program.base
             if program.word_at(pc) is None:
                 self._outbound.say(neighbour, wire.Spawned(message.n, 0, f"{pc} is no instruction of that image"))
                 return
-            pid = self._processes.begin_for_other(
-                program, pc, message.registers, parent, message.name, message.title
-            )
-            if pid:
-                neighbour.introduce(pid)
-                if message.output:
-                    self.observe(neighbour, wire.Observe(message.n, pid))
-                self._processes.let_run(pid)
-            why = "" if pid else "that node has no room for another"
+            try:
+                pid = self._processes.begin_for_other(
+                    program, pc, message.registers, parent, message.name, message.title
+                )
+            except IridiumError as error:
+                self._outbound.say(neighbour, wire.Spawned(message.n, 0, str(error)))
+                return
+            neighbour.introduce(pid)
+            if message.output:
+                self.observe(neighbour, wire.Observe(message.n, pid))
+            self._processes.let_run(pid)
             number = neighbour.number_of(message.image, self._processes.table.load(program))
-            self._outbound.say(neighbour, wire.Spawned(message.n, pid, why, number))
+            self._outbound.say(neighbour, wire.Spawned(message.n, pid, "", number))
 
         self._processes.when_ready(started)
 
@@ -135,8 +140,10 @@ class Answering:
         if message.node == self._me.id:
             pid = message.pid if self._processes.is_alive(message.pid) else 0
         elif third is not None:
+            known = third.known(message.pid)
             pid = third.intern(message.pid)
-            self._outbound.say(third, wire.Watch(message.pid))
+            if pid != known:
+                self._outbound.say(third, wire.Watch(message.pid))
         sender = neighbour.intern(message.sender)
         # To nobody is a dead letter; a process of a third node is not this peer's to write to.
         to = message.to if self._processes.is_alive(message.to) else 0

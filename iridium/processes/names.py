@@ -23,24 +23,29 @@ class Names:
         self._pids: dict[str, int] = {}
         self._names: dict[int, str] = {}
 
-    def register(self, name: str, pid: int) -> bool:
-        """Give a name to a process; False if another that lives has it, or the process has one, or it cannot be.
+    def problem(self, name: str) -> str:
+        """Why nobody can be given a name; "" if somebody can.
 
         A name is at most :data:`LONGEST_NAME` bytes, printable, without blanks and without ``@``.
         """
         good = name and name.isprintable() and not any(c.isspace() or c == "@" for c in name)
         if not good or len(name.encode()) > LONGEST_NAME:
-            return False
-        owner = self.whereis(name)
-        if owner == pid:
-            return True
-        if owner or self.name_of(pid):
-            return False
+            return f"{name[:64]!r} is no name: 1 to {LONGEST_NAME} bytes, printable, without blanks and @"
+        if owner := self.whereis(name):
+            return f"the name {name} is taken on this node, by process {owner}"
         if len(self._pids) >= MOST_NAMES:
             for held in list(self._pids):
                 self.whereis(held)  # the dead make room
             if len(self._pids) >= MOST_NAMES:
-                return False
+                return f"this node has {MOST_NAMES} names, the most"
+        return ""
+
+    def register(self, name: str, pid: int) -> bool:
+        """Give a name to a process; whether it has that now. It keeps another that it has."""
+        if self.whereis(name) == pid:
+            return True
+        if self.name_of(pid) or self.problem(name):
+            return False
         self._pids[name] = pid
         self._names[pid] = name
         return True

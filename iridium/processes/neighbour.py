@@ -14,9 +14,10 @@ from iridium.vm.memory import release, reserve
 from iridium.vm.runtime.calls import calls
 from iridium.vm.runtime.layout import SLOT_MASK, Peer
 from iridium.vm.runtime.programs import LoadedProgram
+from iridium.vm.runtime.remote import RESERVE
 
-RING = 1024 * 1024
-"""Bytes of the ring for one node: 61 440 words that wait, and then their senders are told."""
+RING = 1024 * 1024 + RESERVE
+"""Bytes of the ring for one node: 65 536 words that wait, and then their senders are told; and the reserve."""
 
 MOST_PROGRAMS = 256
 """Programs that one node knows by number: processes of others are started by requests, which takes longer."""
@@ -82,6 +83,10 @@ class Neighbour:
     def intern(self, pid: int) -> int:
         """The pid that a process of that node has here; 0 where there are too many."""
         return int(calls.intern(self._table.host, self.peer, pid))
+
+    def known(self, pid: int) -> int:
+        """The pid that a process of that node has here, or an earlier one in the same slot there; 0 for none."""
+        return ctypes.c_uint32.from_address(self.peer.proxies + 4 * (pid & SLOT_MASK)).value
 
     def introduce(self, pid: int) -> None:
         """It has been told of a process of this node, and will be told of its end."""

@@ -21,7 +21,7 @@ from iridium.processes.mailbox import Mailbox, take
 from iridium.processes.names import Names
 from iridium.processes.process import Process
 from iridium.processes.services import Services
-from iridium.processes.types import Exit, ProcessInfo, TooManyProcessesError, reason_text
+from iridium.processes.types import Exit, ProcessInfo, TooManyProcessesError, WrongNameError, reason_text
 from iridium.processes.views import Views
 from iridium.vm import VM
 from iridium.vm.crash import describe
@@ -117,7 +117,7 @@ class Processes:
 
         Returns:
             Fires with the process once it has started, which is at once unless machine code is still to be loaded;
-            errbacks with TooManyProcessesError.
+            errbacks with TooManyProcessesError or WrongNameError.
         """
         spawned: Deferred[Process] = Deferred()
 
@@ -140,6 +140,7 @@ class Processes:
         parent: int,
         pc: int | None,
     ) -> Process:
+        self._check_name(name)
         program = program.frozen()
         program.title = program.title or title
         record = self.table.begin(program, registers, pc, parent)
@@ -180,16 +181,26 @@ class Processes:
     def begin_for_other(
         self, program: Program, pc: int, registers: bytes, parent: int, name: str, title: str
     ) -> int:
-        """A process that another node wants, which has no turns until :meth:`let_run`; its pid, or 0."""
+        """A process that another node wants, which has no turns until :meth:`let_run`; its pid.
+
+        Raises:
+            TooManyProcessesError: there is no room for one.
+            WrongNameError: it cannot be called that.
+        """
+        self._check_name(name)
         program.title = program.title or title
         new = self.table.begin(program, None, pc, parent)
         if new is None:
-            return 0
+            raise TooManyProcessesError(self.table.shared.slots - 1)
         ctypes.memmove(ctypes.addressof(new), registers, min(len(registers), REGISTERS))
         if name:
             self.names.register(name, int(new.pid))
         self._workers.watch_heat(program)
         return int(new.pid)
+
+    def _check_name(self, name: str) -> None:
+        if name and (problem := self.names.problem(name)):
+            raise WrongNameError(problem)
 
     def let_run(self, pid: int) -> None:
         """Give it turns."""
@@ -246,16 +257,20 @@ class Processes:
         """The same, on this thread where that is sooner."""
         self._workers.run_woken()
 
-    def mailbox(self) -> Mailbox:
-        """A pid and a mailbox for Python.
+    def mailbox(self, name: str = "") -> Mailbox:
+        """A pid and a mailbox for Python, with a name for programs to find it by, or none.
 
         Raises:
             TooManyProcessesError: there is no room for one.
+            WrongNameError: it cannot be called that.
         """
+        self._check_name(name)
         record = self.table.allocate(MAILBOX)
         if record is None:
             raise TooManyProcessesError(self.table.shared.slots - 1)
         box = self._mailboxes[record.pid] = Mailbox(self, record)
+        if name:
+            self.names.register(name, int(record.pid))
         return box
 
     def close_mailbox(self, record: Record, reason: int = 0) -> None:

@@ -72,3 +72,7 @@ class NoSuchProcessError(IridiumError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"there is no process {what}; !ps lists them")
+
+
+class WrongNameError(IridiumError):
+    """A process cannot be given that name."""

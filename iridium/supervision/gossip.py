@@ -81,13 +81,13 @@ class Gossip:
                 machine.world.send(node, claims)
 
     def tick(self) -> None:
-        """Compare with some members, if it is time."""
+        """Compare with some members, if it is time. Whoever knows of no application leaves that to the others."""
         machine = self._machine
         now = machine.clock()
         if now < self._next_round:
             return
         self._next_round = now + COMPARE_EVERY * self._random.uniform(0.75, 1.25)
-        members = machine.holdings.up()
+        members = machine.holdings.up() if machine.records.all() else []
         for node in self._random.sample(members, min(COMPARE_WITH, len(members))):
             machine.world.send(node, Hello(self._hash()))
 

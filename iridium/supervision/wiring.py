@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from iridium.errors import CommandError
 from iridium.image import Image
 from iridium.node import Node
 from iridium.processes import Exit
@@ -64,9 +63,6 @@ class _Spawner:
         on_exit: Callable[[ExitReason], None],
     ) -> _Replica:
         processes = self._node.processes
-        holder = processes.names.whereis(name or "")
-        if holder:
-            raise CommandError(f"the name {name} is taken on this node, by process {holder}")
         hash, program = self._node.courier.images.add(image)
         title = image.lines.file if image.lines is not None else hash[:12]
         replica = _Replica()

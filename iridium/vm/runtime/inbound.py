@@ -36,8 +36,8 @@ from iridium.vm.runtime.layout import (
     Shared,
     Worker,
 )
-from iridium.vm.runtime.locks import acquire_mailbox, malloc, release_mailbox
-from iridium.vm.runtime.mailbox import BLOCK, LONGEST_MESSAGE, deliver, find
+from iridium.vm.runtime.locks import acquire_mailbox, free, malloc, release_mailbox
+from iridium.vm.runtime.mailbox import BLOCK, LONGEST_MESSAGE, deliver, find, note_dead_letter
 from iridium.vm.runtime.processes import enter_watch, kill, work_off
 from iridium.vm.runtime.queue import push
 from iridium.vm.runtime.remote import LETTER, REGISTERS, acquire_peer, note_known, put_notice, release_peer
@@ -58,6 +58,9 @@ from iridium.vm.runtime.subset import (
 
 MOST_PROXIES = 65_536
 """Processes of one other node that this node keeps a place for."""
+
+KEPT = 4
+"""One slot in so many is for processes of this node: whatever others introduce, programs and people go on here."""
 
 
 @native
@@ -102,7 +105,7 @@ def intern(worker: Worker, peer: Peer, pid: u32) -> u32:
                 return u32(0)  # an old pid, from a third node or kept as a number: the one that is there lives
             # Its slot is used again, so it has ended.
             end_proxy(worker, proxy, i32(NO_PROCESS))
-    if peer.proxy_count >= MOST_PROXIES:
+    if peer.proxy_count >= MOST_PROXIES or shared.slots - shared.alive < shared.slots // KEPT:
         peer.unknown += 1
         return u32(0)
     new = allocate(shared, u32(FREE))
@@ -125,6 +128,17 @@ def is_local(shared: Shared, pid: u32) -> u32:
     if found != 0 and at(Record, found).kind != PROXY:
         return u32(1)
     return u32(0)
+
+
+@native
+def hand_in(worker: Worker, to: u32, letter: Letter, kind: u32, value: u64, sender: u32) -> None:
+    """Deliver a message, or keep it as a dead letter to whom it was addressed."""
+    if to != 0:
+        deliver(worker, to, kind, value, sender)
+    else:
+        note_dead_letter(at(Shared, worker.shared), letter.to, kind, value, sender)
+        if kind == BYTES_MESSAGE:
+            free(value)
 
 
 @native
@@ -179,7 +193,7 @@ def read_letters(worker: Worker, peer: Peer, data: u64, size: u64) -> u64:
         value = u64(letter.value)
         to = letter.to
         if kind != GONE and is_local(shared, to) == 0:
-            to = u32(0)  # a dead letter, or somebody means a process of a third node: it has no business here
+            to = u32(0)  # nobody, or somebody means a process of a third node: it has no business here
         if kind == BYTES_MESSAGE:
             if value > LONGEST_MESSAGE or here + LETTER + value > size:
                 break
@@ -189,17 +203,17 @@ def read_letters(worker: Worker, peer: Peer, data: u64, size: u64) -> u64:
                 break
             at(Block, block).size = value
             copy(block + BLOCK, data + here + LETTER, value)
-            deliver(worker, to, kind, block, intern(worker, peer, letter.sender))
+            hand_in(worker, to, letter, kind, block, intern(worker, peer, letter.sender))
         elif kind == WORD_MESSAGE:
-            deliver(worker, to, kind, value, intern(worker, peer, letter.sender))
+            hand_in(worker, to, letter, kind, value, intern(worker, peer, letter.sender))
         elif kind == PID_MESSAGE:
             if value != 0:
                 value = u64(intern(worker, peer, u32(value)))
-            deliver(worker, to, kind, value, intern(worker, peer, letter.sender))
+            hand_in(worker, to, letter, kind, value, intern(worker, peer, letter.sender))
         elif kind == YOUR_PID:
             if is_local(shared, u32(value)) == 0:
                 value = 0
-            deliver(worker, to, u32(PID_MESSAGE), value, intern(worker, peer, letter.sender))
+            hand_in(worker, to, letter, u32(PID_MESSAGE), value, intern(worker, peer, letter.sender))
         elif kind == GONE:
             known = load(u32, proxy_place(peer, letter.sender))
             found = find(shared, known)

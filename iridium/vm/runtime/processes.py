@@ -41,7 +41,7 @@ from iridium.vm.runtime.locks import (
 )
 from iridium.vm.runtime.mailbox import MOST_MESSAGES, acquire_process, drop_messages, put_message
 from iridium.vm.runtime.queue import push, tell_host, wake
-from iridium.vm.runtime.remote import note_known, put_notice, tell_peers
+from iridium.vm.runtime.remote import note_known, put_notice, put_request, tell_peers
 from iridium.vm.runtime.slots import release_memory, release_slot
 from iridium.vm.runtime.subset import (
     add_atomic,
@@ -122,7 +122,7 @@ def remove_watch(shared: Shared, owner: u32, kind: u32, pid: u32) -> u32:
 
 @native
 def enter_watch(worker: Worker, vm: Record, kind: u32, other_kind: u32, pid: u32) -> u32:
-    """Enter a watch on both sides. 0: no room; 1: done; 2: there is no such process."""
+    """Enter a watch on both sides. 0: no room; 1: done; 2: there is no such process; 3: it was there already."""
     shared = at(Shared, worker.shared)
     mine: u32 = 0
     acquire_mailbox(vm)
@@ -131,7 +131,7 @@ def enter_watch(worker: Worker, vm: Record, kind: u32, other_kind: u32, pid: u32
     release_mailbox(vm)
     if mine != 1:
         if mine == 2:
-            mine = u32(1)
+            mine = u32(3)
         return mine
     found = acquire_process(shared, pid)
     result: u32 = 2
@@ -176,6 +176,7 @@ def monitor(vm: Record, pid: u32) -> u32:
     result = enter_watch(worker, vm, u32(WATCHES), u32(WATCHED_BY), pid)
     if result == 2:
         tell_end(worker, vm.pid, pid, i32(NO_PROCESS), u32(0))
+    if result != 0:
         result = u32(1)
     return result
 
@@ -196,28 +197,38 @@ def link(vm: Record, pid: u32) -> u32:
     if vm.worker == 0 or pid == vm.pid:
         return u32(0)
     worker = at(Worker, vm.worker)
+    shared = at(Shared, worker.shared)
     result = enter_watch(worker, vm, u32(LINKED), u32(LINKED), pid)
     if result == 2:
         result = u32(1)
         if kill(worker, vm.pid, i32(NO_PROCESS)) != 0:
             result = u32(ITSELF)
     elif result == 1:
-        link_away(at(Shared, worker.shared), vm.pid, pid)
+        if link_away(shared, vm.pid, pid) == 0:
+            remove_watch(shared, vm.pid, u32(LINKED), pid)
+            remove_watch(shared, pid, u32(LINKED), vm.pid)
+            result = u32(0)
+    elif result == 3:
+        result = u32(1)
     return result
 
 
 @native
-def link_away(shared: Shared, pid: u32, other: u32) -> None:
-    """Tell the node of a process, if it is another than this, that one of this node is linked to it."""
+def link_away(shared: Shared, pid: u32, other: u32) -> u32:
+    """Tell the node of a process, if it is another than this, that one of this node is linked to it; whether there
+    was room for that.
+    """
     found = acquire_process(shared, other)
     if found == 0:
-        return
+        return u32(1)  # its end is just being told
     proxy = at(Record, found)
+    told: u32 = 1
     if proxy.kind == PROXY:
         peer = at(Peer, proxy.program)
         note_known(shared, peer, pid)
-        put_notice(shared, peer, proxy.parent, pid, u32(LINK_TO), i32(0))
+        told = put_request(shared, peer, proxy.parent, pid, u32(LINK_TO), i32(0))
     release_mailbox(proxy)
+    return told
 
 
 @native
@@ -230,8 +241,11 @@ def kill(worker: Worker, pid: u32, reason: i32) -> u32:
     vm = at(Record, found)
     done: u32 = 0
     if vm.kind == PROXY:
-        put_notice(shared, at(Peer, vm.program), vm.parent, u32(0), u32(KILL_PROCESS), reason)
         done = 1
+        if vm.stop_requested != KILL:  # else it is known there already
+            done = put_request(shared, at(Peer, vm.program), vm.parent, u32(0), u32(KILL_PROCESS), reason)
+            if done != 0:
+                vm.stop_requested = u32(KILL)
     elif vm.kind == PROCESS:
         done = 1
         if vm.stop_requested != KILL:

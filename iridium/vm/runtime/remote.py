@@ -56,8 +56,10 @@ LARGEST_INLINE = 16 * 1024
 MOST_LARGE = 32
 """Messages that are too large for the ring and wait for one node, in it or behind it: 32 MB at the most."""
 
-RESERVE = 64 * 1024
-"""Bytes of the ring for what must not be lost: that processes have ended."""
+RESERVE = 7 * 1024 * 1024
+"""Bytes of the ring for what must not be lost: that processes have ended. More than for all slots of a node; they
+are in memory only once they are used.
+"""
 
 MOST_ASKING = 1024
 """Processes that wait for one node to start another for them: the answers to all fit into its :data:`RESERVE`."""
@@ -261,6 +263,19 @@ def put_pid(shared: Shared, peer: Peer, to: u32, sender: u32, pid: u32) -> u32:
 
 
 @native
+def put_request(shared: Shared, peer: Peer, to: u32, sender: u32, kind: u32, value: i32) -> u32:
+    """Put what somebody wants into the ring, who is told if there is no room; whether there was."""
+    acquire_peer(peer)
+    done: u32 = 0
+    if peer.up != 0 and peer.tail - peer.head + LETTER + RESERVE <= peer.capacity:
+        put_letter(peer, to, sender, kind, u32(value))
+        list_peer(shared, peer)
+        done = 1
+    release_peer(peer)
+    return done
+
+
+@native
 def put_notice(shared: Shared, peer: Peer, to: u32, sender: u32, kind: u32, value: i32) -> None:
     """Put what must not be lost into the ring."""
     acquire_peer(peer)
@@ -339,6 +354,10 @@ def take_letters(peer: Peer, place: u64, most: u64) -> u64:
         copy(place + first, peer.buffer, taken - first)
     peer.head += taken
     peer.slow -= peer.special
+    if peer.head == peer.tail:
+        # From the beginning again, so that only so much of the ring is in memory as has ever been full.
+        peer.head = 0
+        peer.tail = 0
     release_peer(peer)
     return taken
 
