@@ -574,3 +574,17 @@ def test_a_name_that_cannot_be_given(local: Local) -> None:
     local.spawn(".data\nn: .asciiz 'here'\n.code\nload $1 @n\nwhereis $1 $2\nsend $2 $1\nhlt\n")
     local.settle()
     assert len(local.processes.take_messages(box._record, 9)) == 1
+
+
+def test_an_observer_that_fails(local: Local, logged_failures: list[str]) -> None:
+    """A bug in what Python does with output is logged, and the process's end, and the others, are heard of."""
+    printing = ".code\nprti $1\nhltr $1\n"
+    failing, good = (local.spawn(printing, {1: number}) for number in (4, 5))
+    said: list[str] = []
+    assert local.processes.observe(failing.pid, lambda text: said[9])
+    assert local.processes.observe(good.pid, said.append)
+    local.settle()
+    assert [process.exit.reason for process in (failing, good) if process.exit] == [4, 5]
+    assert said == ["5"]
+    assert len(logged_failures) == 1
+    logged_failures.clear()

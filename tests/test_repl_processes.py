@@ -271,3 +271,12 @@ def test_output_of_a_process_waits_for_a_reader(person: Person) -> None:
         person.session.children.printed(7, "line\n")
     person.session.resume_output()
     assert person.read().count("[7] line\n") == 64
+
+
+def test_spawn_at_the_end_of_the_code(person: Person) -> None:
+    """The end of a session's code is no place to begin: the line faults, and nothing has begun there."""
+    person.type("load $1 #16460")
+    before = alive(person)
+    assert "bad-jump" in person.type("spawn $1 $2")
+    assert alive(person) == before
+    assert person.registers()[2] == 0

@@ -12,6 +12,7 @@ from iridium.scheduler import turns as scheduler_module
 from iridium.vm import VM, Program, Stop, run
 from iridium.vm.machine import Limits
 from iridium.vm.reference import Turn
+from iridium.vm.runtime.layout import ENTERED
 from tests.repl_double import ReactorClock
 
 LOOP = ".code\nl: inc $0\nload $31 @l\njmp $31\n"
@@ -283,3 +284,17 @@ def test_machines_of_one_program_share_nothing() -> None:
     clock.settle(100_000)
     assert [vm.record.registers[0] for vm in vms] == [20_000, 40_000, 60_000, 80_000]
     assert [vm.record.sp for vm in vms] == [20_000, 40_000, 60_000, 80_000]
+
+
+def test_output_of_what_runs_in_a_worker() -> None:
+    """While a machine runs, its reason to stop is the engine's own business: its output is read all the same."""
+    owner = Owner()
+    scheduler = Scheduler(ReactorClock(), choice="reference")
+    vm = machine(".code\nprti $0\nl: djmpn @l\nhlt\n")
+    task = scheduler.start(vm, owner.stopped, owner.printed)
+    run(vm, 2)
+    vm.record.stop = ENTERED
+    scheduler._happened(task, ended=False)
+    assert owner.text == "0"
+    assert owner.stops == []
+    task.stop()

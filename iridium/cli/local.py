@@ -212,7 +212,9 @@ class Local:
         finally:
             calls.stop_workers(shared)
             for thread in threads:
-                thread.join()
+                while thread.is_alive():  # whoever is impatient: their memory must last until they have ended
+                    with contextlib.suppress(KeyboardInterrupt):
+                        thread.join()
             os.close(shared.host_file)
             os.close(shared.workers_file)
             shared.host_file = shared.workers_file = -1

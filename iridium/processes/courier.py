@@ -28,8 +28,10 @@ from iridium.vm.runtime.layout import NODE_DOWN
 if TYPE_CHECKING:
     from iridium.cluster.mesh import Mesh
 
-RETIRED = 1.0
-"""Seconds that the memory of a node outlives its session: workers may hold its address until their turn ends."""
+RETIRED = 0.5
+"""Seconds, twice, that the memory of a node outlives its session: workers may hold its address until their turn
+ends. Twice, since all timers are due at once in a process that was stopped and goes on, its workers with it.
+"""
 
 
 class Courier:
@@ -138,9 +140,12 @@ class Courier:
         observed, neighbour.observed = neighbour.observed, {}
         for observer in observed.values():
             observer.on_end(Exit(NODE_DOWN, reason_text(NODE_DOWN)))
-        self._retired[neighbour] = self._call_later(RETIRED, self._retire, neighbour)
+        self._retired[neighbour] = self._call_later(RETIRED, self._retire_soon, neighbour)
         for call in list(self.on_down):
             call(id)
+
+    def _retire_soon(self, neighbour: Neighbour) -> None:
+        self._retired[neighbour] = self._call_later(RETIRED, self._retire, neighbour)
 
     def _retire(self, neighbour: Neighbour) -> None:
         self._outbound.flush()  # it may be in the list of those that have something to send

@@ -367,8 +367,10 @@ class Processes:
         if record.kind == ENDED:
             # An event from before its end may come while a worker still ends it; that is over when it is idle.
             if record.state == IDLE:
-                self._drain(record)
-                self._buried(record)
+                try:
+                    self._drain(record)
+                finally:
+                    self._buried(record)
             return
         # One that ends at this moment, in another thread, is told of once more if it has left anything.
         if record.kind == PROCESS and self._care(record.pid):

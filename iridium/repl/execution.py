@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from twisted.internet.defer import Deferred
 
-from iridium.isa import BY_NAME, WORD, Fault
+from iridium.isa import BY_NAME, FIRST_OF_PROCESSES, WORD, Fault
 from iridium.scheduler import Engine, Scheduler
 from iridium.vm import VM, Crash, Stop
 from iridium.vm.reference import Turn
@@ -140,6 +140,9 @@ def _reached_end(vm: VM, engine: Engine) -> bool:
     end = program.end
     if record.fault != Fault.BAD_JUMP.number or record.pc == end:
         return record.fault == Fault.BAD_JUMP.number
+    word = program.word_at(record.pc)
+    if word is None or word[0] >= FIRST_OF_PROCESSES:
+        return False  # where a process was to begin: it must not begin here
     program.append(_HLT)
     # The faulting instruction has changed nothing, so it can be executed again; the second is the HLT, or none.
     turn = engine(vm, 2)

@@ -224,13 +224,14 @@ class Scheduler:
     def _happened(self, task: Task, ended: bool) -> None:
         """A worker has something to tell of a task: it has printed, or does not run any more."""
         record = task.vm.record
-        stop = Stop(record.stop)
+        # While it runs, the engines keep there what is no reason to stop.
+        stop = Stop(record.stop) if ended else None
         if ended and stop is not Stop.WAITING:
             self.workers.finished(task)
             task._native = False
         if len(task.vm.output):
             self._tell(task, "on_output", lambda: task._on_output(task.vm))
-        if not ended or not task.running:
+        if stop is None or not task.running:
             return
         if stop is not Stop.WAITING:
             self._end(task, Turn(stop, 0))

@@ -223,6 +223,7 @@ class Workers:
             self._reactor.removeReader(self)
             os.close(self.table.shared.host_file)
             os.close(self.table.shared.workers_file)
+            self.table.shared.host_file = self.table.shared.workers_file = -1
         if self._pumping is not None:
             self._pumping.cancel()
             self._pumping = None
@@ -261,14 +262,10 @@ class Workers:
             if not shared.first_event:
                 break
             address = calls.take_event(shared)
-            ended = shared.event_state == IDLE
-            task = self._tasks.get(address)
-            if task is not None:
-                self._on_event(task, ended)
-            elif address not in self._dropped:
-                record = Record.from_address(address)
-                if record.kind:
-                    self.on_process(record, ended)
+            try:
+                self._take(address, shared.event_state == IDLE)
+            except Exception:  # a bug in what somebody does with one must not end the others
+                self._log.failure("what a process has told could not be dealt with")
         shared.host_awake = 0
         self.on_peers()
         if shared.first_event:
@@ -278,6 +275,16 @@ class Workers:
                 if vm.record.state == IDLE and not vm.record.in_events:
                     del self._dropped[address]
         return True
+
+    def _take(self, address: int, ended: bool) -> None:
+        """Handle one event."""
+        task = self._tasks.get(address)
+        if task is not None:
+            self._on_event(task, ended)
+        elif address not in self._dropped:
+            record = Record.from_address(address)
+            if record.kind:
+                self.on_process(record, ended)
 
     def run_woken(self) -> None:
         """Let those run whom this thread has woken: here and for a moment, if no worker is awake."""

@@ -238,7 +238,7 @@ def read_letters(worker: Worker, peer: Peer, data: u64, size: u64) -> u64:
             found = find(shared, to)
             other = intern(worker, peer, letter.sender)
             if found != 0 and other != 0:
-                enter_watch(worker, at(Record, found), u32(LINKED), u32(LINKED), other)
+                enter_watch(worker, at(Record, found), to, u32(LINKED), u32(LINKED), other)
         else:
             break
         if length > size - here:

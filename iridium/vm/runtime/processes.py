@@ -121,12 +121,14 @@ def remove_watch(shared: Shared, owner: u32, kind: u32, pid: u32) -> u32:
 
 
 @native
-def enter_watch(worker: Worker, vm: Record, kind: u32, other_kind: u32, pid: u32) -> u32:
-    """Enter a watch on both sides. 0: no room; 1: done; 2: there is no such process; 3: it was there already."""
+def enter_watch(worker: Worker, vm: Record, own: u32, kind: u32, other_kind: u32, pid: u32) -> u32:
+    """Enter a watch of a process, with its own pid, and of another on both sides. 0: no room; 1: done; 2: there is
+    no such process; 3: it was there already.
+    """
     shared = at(Shared, worker.shared)
     mine: u32 = 0
     acquire_mailbox(vm)
-    if vm.kind != ENDED and vm.kind != FREE:
+    if vm.pid == own and vm.kind != ENDED and vm.kind != FREE:
         mine = add_watch(vm, kind, pid)
     release_mailbox(vm)
     if mine != 1:
@@ -137,13 +139,13 @@ def enter_watch(worker: Worker, vm: Record, kind: u32, other_kind: u32, pid: u32
     result: u32 = 2
     if found != 0:
         other = at(Record, found)
-        result = add_watch(other, other_kind, vm.pid)
+        result = add_watch(other, other_kind, own)
         release_mailbox(other)
         if result == 2:
             result = u32(1)
     if found == 0:
         result = u32(2)
-    if result != 1 and remove_watch(shared, vm.pid, kind, pid) == 0:
+    if result != 1 and remove_watch(shared, own, kind, pid) == 0:
         # An earlier watch of the same process was just worked off, and this one with it.
         result = u32(1)
     return result
@@ -173,7 +175,7 @@ def monitor(vm: Record, pid: u32) -> u32:
     worker = at(Worker, vm.worker)
     if pid == vm.pid:
         return u32(0)
-    result = enter_watch(worker, vm, u32(WATCHES), u32(WATCHED_BY), pid)
+    result = enter_watch(worker, vm, vm.pid, u32(WATCHES), u32(WATCHED_BY), pid)
     if result == 2:
         tell_end(worker, vm.pid, pid, i32(NO_PROCESS), u32(0))
     if result != 0:
@@ -198,7 +200,7 @@ def link(vm: Record, pid: u32) -> u32:
         return u32(0)
     worker = at(Worker, vm.worker)
     shared = at(Shared, worker.shared)
-    result = enter_watch(worker, vm, u32(LINKED), u32(LINKED), pid)
+    result = enter_watch(worker, vm, vm.pid, u32(LINKED), u32(LINKED), pid)
     if result == 2:
         result = u32(1)
         if kill(worker, vm.pid, i32(NO_PROCESS)) != 0:

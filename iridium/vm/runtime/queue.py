@@ -182,7 +182,6 @@ def tell_host(shared: Shared, vm: Record, state: u32) -> None:
     """Put a VM on the list of events, and change its state, as one step."""
     wake: u32 = 0
     acquire_events(shared)
-    store_release(vm, "state", state)
     if vm.in_events == 0:
         vm.in_events = 1
         vm.next_event = 0
@@ -193,6 +192,8 @@ def tell_host(shared: Shared, vm: Record, state: u32) -> None:
         else:
             at(Record, shared.last_event).next_event = address(vm)
         shared.last_event = address(vm)
+    # Last: whoever sees that it is idle sees that it is in the list.
+    store_release(vm, "state", state)
     release_events(shared)
     if wake != 0 and shared.host_file >= 0:
         eventfd_write(shared.host_file, u64(1))

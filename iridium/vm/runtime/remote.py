@@ -319,6 +319,9 @@ def ask_to_spawn(peer: Peer, vm: Record, program: u32, pc: u32) -> u32:
         put_bytes(peer, address(vm), u64(REGISTERS))
         list_peer(shared, peer)
     release_peer(peer)
+    if asked != 0 and is_over(shared, vm.pid) != 0:
+        # It was killed meanwhile: behind the request, which makes it known.
+        put_notice(shared, peer, u32(0), vm.pid, u32(GONE), i32(NO_PROCESS))
     return asked
 
 
