@@ -313,7 +313,7 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     Instruction(95, "KILL", (R,), "end process r", version=1),
     Instruction(96, "SLEEP", (R,), "wait r milliseconds; 0 lets the others go first", version=1),
     Instruction(97, "CLOCK", (W,), "r = milliseconds of a clock that never steps, wrapping", version=1),
-    Instruction(98, "NODES", (W,), "r = members of the cluster that are up, this node included", version=1),
+    Instruction(98, "NODES", (W,), "r = nodes that this one has a session with, itself included", version=1),
 )
 
 FIRST_OF_PROCESSES = 80

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
+import inspect
 import re
+import runpy
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from click.testing import CliRunner
+from twisted.internet.defer import ensureDeferred
 
 from iridium.assembler import assemble
 from iridium.bench.run import NAMES
 from iridium.cli.group import iridium
 from iridium.cluster import messages
 from iridium.cluster.refusals import REMEDIES
+from iridium.node import Node
 from iridium.options import OPTIONS
+from iridium.processes import wire
+from iridium.processes.kept import Dead, Live
+from iridium.processes.outbound import letters
+from iridium.processes.types import ProcessInfo
+from iridium.supervision import messages as gossip
+from iridium.supervision.types import Claim, Record
+from iridium.supervision.types import Program as SupervisedProgram
+from iridium.testing import Network, SimulatedNode, virtual_time
 from iridium.vm.engine import missing_llvmlite
+from iridium.vm.runtime import inbound, layout
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -28,6 +44,18 @@ LIMIT_MODULES = (
     "messages", "post", "questions", "rules", "session", "streams", "table",
 )  # fmt: skip
 """The modules of ``iridium.cluster`` whose limits docs/cluster.md lists; and ``iridium.node``."""
+
+
+PROCESS_MODULES = (
+    "answering", "asking", "images", "kept", "names", "neighbour", "outbound", "uploads", "views",
+)  # fmt: skip
+"""The modules of ``iridium.processes`` whose limits docs/processes.md lists."""
+
+RUNTIME_MODULES = (
+    "scheduler.table", "vm.runtime.inbound", "vm.runtime.mailbox", "vm.runtime.processes", "vm.runtime.remote",
+    "vm.runtime.slots",
+)  # fmt: skip
+"""Where the other limits of processes stand, besides numbers that are none."""
 
 
 class Block(NamedTuple):
@@ -60,10 +88,11 @@ def anchors(page: str) -> set[str]:
 
 
 def table_rows(page: str, heading: str) -> list[list[str]]:
-    """The cells of the rows of the table below a heading, without its head."""
+    """The cells of the rows of the tables below a heading, without the first head."""
     section = TEXT[page].split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
     rows = [line for line in section.split("\n") if line.startswith("|")]
-    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows[2:]]
+    cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows[1:]]
+    return [row for row in cells if len(row) > 1]  # else it is the line below a head
 
 
 @pytest.mark.parametrize("page", TEXT)
@@ -107,6 +136,131 @@ def test_every_message_is_in_the_protocol(kind: type[messages.Message]) -> None:
         assert f"`{field}`" in page, f"{config.tag}.{field}"
 
 
+def control_rows() -> dict[str, str]:
+    """What the table of control messages says of each, by its ``do``."""
+    told: dict[str, str] = {}
+    for row in table_rows("docs/protocol.md", "Control"):
+        tag = row[0].strip("`") or list(told)[-1]
+        told[tag] = told.get(tag, "") + " | ".join(row[1:])
+    return told
+
+
+@pytest.mark.parametrize("kind", wire.AnyControl.__args__, ids=lambda kind: kind.__name__)
+def test_every_control_message_is_in_the_protocol(kind: type[wire.Control]) -> None:
+    """Each request, answer and notice about processes has its rows, and all its fields are named in them."""
+    told = control_rows()[str(kind.__struct_config__.tag)]
+    for field in msgspec.structs.fields(kind):
+        assert f"`{field.name}`" in told, field.name
+
+
+def test_the_protocol_has_no_other_control_messages() -> None:
+    """The table names what is said, and nothing that nobody says any more."""
+    assert list(control_rows()) == [kind.__struct_config__.tag for kind in wire.AnyControl.__args__]
+
+
+def test_what_is_told_of_a_process_is_in_the_protocol() -> None:
+    """The objects in an answer to `why` have their fields on the page, those in a list theirs in order."""
+    told = control_rows()["told"]
+    for kind in (Live, Dead, ProcessInfo):
+        for name in kind.__struct_fields__:
+            assert f"`{name}`" in told, (kind, name)
+    assert f"[{', '.join(ProcessInfo.__struct_fields__[1:])}]" in control_rows()["listed"]
+
+
+def test_every_payload_is_in_the_protocol() -> None:
+    """The kinds of mail are told by number and name."""
+    source = inspect.getsource(wire)
+    named = {name: getattr(wire, name) for name in re.findall(r"^([A-Z]+) = \d+$", source, re.MULTILINE)}
+    rows = table_rows("docs/protocol.md", "Payloads")
+    assert {row[1].strip("`"): int(row[0]) for row in rows} == named
+
+
+def test_every_letter_is_in_the_protocol() -> None:
+    """The table of letters has each kind that a node understands, by number and name."""
+    understood = set(re.findall(r"kind [!=]= ([A-Z_]+)", inspect.getsource(inbound)))
+    rows = table_rows("docs/protocol.md", "Letters")
+    told = {row[1].strip("`"): int(row[0]) for row in rows}
+    assert told == {name: getattr(layout, name) for name in understood - {"PROXY", "PROCESS"}}
+
+
+@pytest.mark.parametrize("kind", gossip.Message.__args__, ids=lambda kind: kind.__name__)
+def test_every_message_of_supervisors_is_told(kind: Any) -> None:
+    """The page about supervision has each message with its fields, in the order of the code."""
+    rows = {row[0]: row[1] for row in table_rows("docs/supervision.md", "Between nodes")}
+    fields = [f"`{name}`" for name in kind.__struct_fields__]
+    assert rows[f"`{kind.__struct_config__.tag}`"] == ", ".join(fields)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("record", Record), ("program", SupervisedProgram), ("claim", Claim)])
+def test_what_supervisors_tell_is_told(name: str, kind: Any) -> None:
+    """So are the objects in them."""
+    rows = table_rows("docs/supervision.md", "Between nodes")
+    told = next(row[1] for row in rows if row[0] == name)
+    places = [told.find(f"`{field}`") for field in kind.__struct_fields__]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+def carried(line: str) -> list[str]:
+    """What a line of mail carries, in the words of the page."""
+    mail = messages.decode(line[2:].encode())
+    if not isinstance(mail, messages.Mail):
+        return []
+    if mail.kind == wire.CONTROL:
+        return [wire.encode(wire.decode(mail.data)).decode()]
+    if mail.kind == wire.IMAGE:
+        return [f"the image {mail.data[:32].hex()}, {len(mail.data) - 32} bytes"]
+    return [
+        f"to {to}, sender {sender}, kind {kind}, value {value}" + (f", then {extra[:value]!r}" if extra else "")
+        for to, sender, kind, value, extra in letters(mail.data)
+    ]
+
+
+def test_the_exchange_of_the_protocol_decodes() -> None:
+    """The lines of mail on the page are what this code reads, and carry what stands below them."""
+    [text] = [block.text for block in blocks("docs/protocol.md") if block.info == "mail"]
+    shown: list[str] = []
+    decoded: list[str] = []
+    for line in text.splitlines():
+        shown.append(line.strip())
+        if line[0] in "<>":
+            decoded += [line, *carried(line)]
+    assert shown == decoded
+
+
+def test_the_exchange_of_the_protocol_is_one() -> None:
+    """Two nodes that do what the page tells send each other those payloads, to the byte."""
+    [text] = [block.text for block in blocks("docs/protocol.md") if block.info == "mail"]
+    mails = re.findall(r'^([<>]) .*"kind":(\d+),"data":"(.*)"}$', text, re.MULTILINE)
+    network = Network(seed=1)
+    a, b = (network.node(name, processes=True) for name in "ab")
+    sent: list[tuple[str, str, str]] = []
+
+    def spy(node: SimulatedNode, sign: str) -> None:
+        send = node.post.send
+
+        def note(id: str, kind: int, data: bytes, stream: int = 0) -> bool:
+            sent.append((sign, str(kind), base64.b64encode(data).decode()))
+            return send(id, kind, data, stream)
+
+        node.post.send = note  # type: ignore[method-assign]
+
+    with virtual_time(network):
+        network.join(b, a)
+        assert network.run_until(lambda: a.linked() == ["b"] and b.linked() == ["a"], 5.0)
+        spy(a, ">")
+        spy(b, "<")
+        started: list[Any] = []
+        image = assemble(".code\nrecv $1 $2 $3\nrecv $4 $2 $3\nhltr $1\n")
+        a.spawn(image, on="b").addCallback(started.append)
+        network.run(1.0)
+        box = a.mailbox()
+        box.send(started[0].pid, 7)
+        box.send(started[0].pid, b"hello")
+        network.run(1.0)
+    assert sent == mails
+
+
 def test_the_protocol_version_is_told() -> None:
     """The version that the page describes is the one that is spoken."""
     assert f'at present `"{messages.version_text()}"`' in TEXT["docs/protocol.md"]
@@ -135,9 +289,9 @@ def limit_module(name: str) -> ModuleType:
     return importlib.import_module("iridium.node" if name == "node" else f"iridium.cluster.{name}")
 
 
-def numbers(name: str) -> dict[str, float]:
+def numbers(name: str, module: ModuleType | None = None) -> dict[str, float]:
     """The numeric constants that a module defines itself."""
-    module = limit_module(name)
+    module = module or limit_module(name)
     assert module.__file__
     own = re.findall(r"^([A-Z][A-Z_]*) = ", Path(module.__file__).read_text(encoding="utf-8"), re.MULTILINE)
     values = {constant: getattr(module, constant) for constant in own}
@@ -149,6 +303,20 @@ def test_limits_are_those_of_the_code() -> None:
     rows = table_rows("docs/cluster.md", "Limits and timers")
     told = {row[0].strip("`"): float(row[1]) for row in rows}
     in_code = {key: value for name in (*LIMIT_MODULES, "node") for key, value in numbers(name).items()}
+    assert told == in_code
+
+
+def test_limits_of_processes_are_those_of_the_code() -> None:
+    """The table of limits of processes has every bound that holds for them, with its value."""
+    rows = table_rows("docs/processes.md", "Limits")
+    told = {row[0].strip("`"): float(row[1].replace(" ", "")) for row in rows}
+    in_code: dict[str, float] = {}
+    for name in PROCESS_MODULES:
+        in_code |= numbers(name, importlib.import_module(f"iridium.processes.{name}"))
+    for path in RUNTIME_MODULES:
+        for key, value in numbers(path.removeprefix("vm."), importlib.import_module(f"iridium.{path}")).items():
+            if re.search(r"\.(MOST|LONGEST|LARGEST|RESERVE|KEPT|DEAD_RING)", key):
+                in_code[key] = value
     assert told == in_code
 
 
@@ -188,3 +356,41 @@ def test_the_tutorial_runs(command: str, answer: str, tmp_path: Path, monkeypatc
         line for line in result.output.splitlines(keepends=True) if missing is None or str(missing) not in line
     ]
     assert "".join(told) == answer
+
+
+def pythons(page: str) -> list[str]:
+    """The Python programs on a page."""
+    return [block.text for block in blocks(page) if block.info == "python"]
+
+
+@pytest.mark.parametrize("number", range(len(pythons("docs/testing.md"))))
+def test_the_examples_of_the_simulation_pass(number: int) -> None:
+    """Each example of docs/testing.md has tests, and they pass."""
+    text = pythons("docs/testing.md")[number]
+    names: dict[str, Any] = {}
+    exec(compile(text, "docs/testing.md", "exec"), names)
+    tests = [value for name, value in names.items() if name.startswith("test_")]
+    assert tests
+    for test in tests:
+        test()
+
+
+@pytest.mark.parametrize("name", ["spawn", "send", "find", "kill", "mailbox"])
+def test_the_double_has_the_calls_of_a_node(name: str) -> None:
+    """What takes a node in a test takes a simulated one: the calls have the same arguments and results."""
+    real: Callable[..., Any] = getattr(Node, name)
+    assert inspect.signature(getattr(SimulatedNode, name)) == inspect.signature(real)
+
+
+def test_the_embedded_example_runs_on_the_double(capsys: pytest.CaptureFixture[str]) -> None:
+    """The code that docs/embedding.md shows does the same on a simulated node as on a real one."""
+    use = runpy.run_path(str(ROOT / "examples" / "embed.py"))["use"]
+    network = Network(seed=3)
+    node = network.node("a", processes=True)
+    with virtual_time(network):
+        using = ensureDeferred(use(node))
+        network.run(1.0)
+    assert using.called
+    assert using.result is None
+    [transcript] = [block.text for block in blocks("docs/embedding.md") if block.info == "console"]
+    assert capsys.readouterr().out == transcript.split("\n", 1)[1]

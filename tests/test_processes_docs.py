@@ -1,4 +1,4 @@
-"""The page about processes, the one about embedding, and the examples do what they say, also on two real nodes."""
+"""The pages about processes, supervision and embedding, and the examples, do what they say, also on real nodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from iridium.cli.group import iridium
-from tests.processes import INSTALLED, NodeProcess, Started, environment, needs_installation
+from tests.processes import INSTALLED, PATIENCE, NodeProcess, Started, environment, needs_installation
 from tests.processes import started as _started
 from tests.test_docs import blocks
 
@@ -27,9 +27,9 @@ ROOT = Path(__file__).parents[1]
 PAGE = "docs/processes.md"
 
 
-def commands(info: str) -> list[tuple[str, str]]:
-    """Each command of the page's transcripts of a kind, and what came."""
-    found = [block.text for block in blocks(PAGE) if block.info == info]
+def commands(info: str, page: str = PAGE) -> list[tuple[str, str]]:
+    """Each command of a page's transcripts of a kind, and what came."""
+    found = [block.text for block in blocks(page) if block.info == info]
     return [pair for text in found for pair in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", text, re.MULTILINE)]
 
 
@@ -128,6 +128,41 @@ def test_listing_and_waiting(cluster: tuple[Started, NodeProcess, NodeProcess], 
     assert "division-by-zero at line 3" in done.stderr
     done = command_on(a, everything.root, "spawn", str(program), "--on", "c")
     assert (done.returncode, done.stderr) == (1, "iridium: no member is called c; !cluster_members lists them\n")
+
+
+def placed(table: str) -> tuple[list[list[str]], bool]:
+    """A list of replicas without what chance decides, which is the order of nodes and who has which of the pair;
+    and whether each replica is where it may be.
+    """
+    head, *rows = [line.split() for line in table.splitlines()]
+    pair = [row[3] for row in rows if row[1] == "pair"]
+    everywhere = [row[3] for row in rows if row[1] == "everywhere"]
+    right = everywhere == [row[2] for row in rows if row[1] == "everywhere"] and len(set(pair)) == len(pair)
+    return [head, *sorted(row[:3] + row[4:] for row in rows)], right and set(pair) <= set(everywhere)
+
+
+@needs_installation
+def test_the_ticker_on_three_nodes(started: Started) -> None:
+    """The commands of the page about supervision give what it shows, the kill of a node among them."""
+    a, b, c = nodes = started.nodes("a", "b", "c")
+    for node in (b, c):
+        node.ask(f"!join_cluster {a.address}")
+    for node in nodes:
+        node.until({"a": "up", "b": "up", "c": "up"})
+    transcript = commands("console cluster", "docs/supervision.md")
+    assert len(transcript) == 5
+    for command, answer in transcript:
+        if command == "kill -9 PID-OF-C":
+            c.signal(signal.SIGKILL)
+            continue
+        done = command_on(a, started.root, *command.split()[1:])
+        deadline = time.monotonic() + PATIENCE
+        while command == "iridium apps" and placed(done.stdout) != placed(answer):
+            assert time.monotonic() < deadline, done.stdout
+            done = command_on(a, started.root, *command.split()[1:])
+        assert (done.stderr, done.returncode) == ("", 0), command
+        if command != "iridium apps":
+            assert done.stdout == answer
 
 
 @needs_installation

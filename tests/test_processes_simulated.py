@@ -31,6 +31,7 @@ from iridium.vm.runtime.layout import (
     SLOT_BITS,
     WORD_MESSAGE,
 )
+from iridium.vm.runtime.mailbox import MOST_MESSAGES
 from tests.local import switch
 
 WAITER = ".code\nrecv $1 $2 $3\nhltr $1\n"
@@ -45,7 +46,7 @@ over:  hltr $2
 """
 """Sends $2, $2 + 1, ... up to $3 to $1; ends with how many were taken."""
 
-LETTER = struct.Struct("=4I")
+LETTER = struct.Struct("<4I")
 
 
 class Cluster:
@@ -245,6 +246,34 @@ def test_beyond_the_bound_the_sender_is_told() -> None:
     cluster.run(2.0)
     assert cluster.values(b, boxes[0]) == [data] * taken
     assert box.send(slow, 8)
+
+
+def test_a_full_mailbox_of_another_node_drops_what_comes() -> None:
+    """The sender, whose node took every word, is not told; what fits comes in order, the rest is counted there,
+    and nobody else notices: not another process of that node, nor whoever sends once there is room again.
+    """
+    cluster = Cluster()
+    a, b = cluster.nodes
+    busy, other = cluster.spawn(b, ".code\nload $1 #600000\nsleep $1\nhlt\n"), cluster.box(b)
+    there, beside = cluster.pid_on(a, b, busy.pid), cluster.pid_on(a, b, other.pid)
+    count = MOST_MESSAGES + 1000
+    sender = cluster.spawn(a, COUNTING, {1: there, 3: count})
+    cluster.until(lambda: sender.exit is not None)
+    assert reason(sender) == count
+    assert cluster.box(a).send(beside, 5)
+    cluster.run()
+    assert a.processes is not None
+    assert b.processes is not None
+    here = b.processes.table.shared
+    assert (here.overruns, here.dead_letters, a.processes.table.shared.overruns) == (1000, 0, 0)
+    assert cluster.values(b, other) == [5]
+    record = b.processes.table.find(busy.pid)
+    assert record is not None
+    assert [m.value for m in b.processes.take_messages(record, count)] == list(range(MOST_MESSAGES))
+    assert cluster.box(a).send(there, 7)
+    cluster.run()
+    assert [m.value for m in b.processes.take_messages(record, count)] == [7]
+    assert here.overruns == 1000
 
 
 def test_a_restarted_node_gets_nothing_of_its_former_life() -> None:
@@ -880,6 +909,29 @@ def test_sleep_in_virtual_time() -> None:
     assert process.exit is None
     cluster.run(2.0)
     assert process.exit == Exit(0, "normal")
+
+
+def test_virtual_time_beside_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the double where a real node has loaded the machine code before: its clock is the system's."""
+    switch("native", monkeypatch)
+    loaded = calls.sleep
+    cluster = Cluster()
+    a, _ = cluster.nodes
+    process = []
+    with virtual_time(cluster.network):
+        a.spawn(assemble(".code\nload $1 #30000\nsleep $1\nhlt\n"), on="b").addCallback(process.append)
+        cluster.network.run(29.0)
+        assert process[0].exit is None
+        cluster.network.run(2.0)
+    assert process[0].exit == Exit(0, "normal")
+    assert calls.sleep is loaded
+
+
+def test_a_node_without_processes_says_so() -> None:
+    """Protects whoever forgets to ask for them: the calls of a node tell what to write."""
+    node = Network().node("a")
+    with pytest.raises(AssertionError, match="processes=True"):
+        node.mailbox()
 
 
 def test_the_size_of_a_record() -> None:

@@ -40,7 +40,7 @@ MOST_HELD = 4096
 _COST = 256
 """Bytes that each of them counts beside its own."""
 
-_LETTER = struct.Struct("=4I")
+_LETTER = struct.Struct("<4I")  # as the wire has them, and the rings of every machine that this runs on
 _POINTER = struct.Struct("=QQ")
 _SIZES = {LARGE_BYTES: LETTER, SPAWN_THERE: REGISTERS}
 

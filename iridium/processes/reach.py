@@ -21,7 +21,7 @@ from iridium.processes.processes import Processes
 from iridium.processes.types import Exit, NoSuchProcessError
 from iridium.processes.uploads import Uploads
 
-_REGISTERS = struct.Struct(f"={REGISTERS}d{REGISTERS}i")
+_REGISTERS = struct.Struct(f"<{REGISTERS}d{REGISTERS}i")
 
 
 class Reach:

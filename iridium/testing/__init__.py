@@ -8,6 +8,9 @@ decided by the seed, so that a failing run can be repeated exactly::
     network.join(b, a)
     network.run(1.0)
     assert a.states() == {"a": "up", "b": "up"}
+
+A node made with ``processes=True`` runs processes too, under :func:`virtual_time`, and has the calls of a real
+node about them.
 """
 
 from __future__ import annotations

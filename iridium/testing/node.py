@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from twisted.internet.defer import Deferred
 
 from iridium.cluster.link import Link
 from iridium.cluster.liveness import TICK
@@ -11,8 +13,10 @@ from iridium.cluster.membership import Membership
 from iridium.cluster.peer import Dial, Me
 from iridium.cluster.post import Post
 from iridium.events import EventRing
-from iridium.processes import Processes
+from iridium.image import Image
+from iridium.processes import Mailbox, Process, Processes
 from iridium.processes.courier import Courier
+from iridium.processes.reach import Reach
 from iridium.testing.time import SimulatedReactor
 
 if TYPE_CHECKING:
@@ -20,9 +24,14 @@ if TYPE_CHECKING:
     from iridium.testing.network import Network
     from iridium.testing.pipe import Pipe
 
+Part = TypeVar("Part")
+
 
 class SimulatedNode:
     """One node of a simulated network; it acts for its membership machine.
+
+    One that runs processes has the calls of :class:`iridium.node.Node` about them, so that code which takes a node
+    can be tested with it.
 
     Attributes:
         machine: the node's real membership machine.
@@ -33,6 +42,7 @@ class SimulatedNode:
         texts: what people at other nodes said: (sender, text).
         processes: those that run on it, or None.
         courier: their traffic with other nodes, or None.
+        reach: processes wherever they run, or None.
     """
 
     def __init__(self, network: Network, me: Me, host: str) -> None:
@@ -51,6 +61,7 @@ class SimulatedNode:
         self.machine = Membership(me, self, lambda: network.now, network.random)
         self.processes: Processes | None = None
         self.courier: Courier | None = None
+        self.reach: Reach | None = None
 
     @property
     def post(self) -> Post:
@@ -66,6 +77,35 @@ class SimulatedNode:
         self.processes = Processes(Scheduler(cast("Any", reactor), choice="reference"), events)
         self.processes.when_ready(lambda: None)
         self.courier = Courier(self.processes, cast("Mesh", self), events, reactor.callLater)
+        self.reach = Reach(self.processes, self.courier)
+
+    def spawn(
+        self,
+        image: Image,
+        *,
+        on: str = "",
+        name: str = "",
+        registers: Mapping[int, int] | None = None,
+        on_output: Callable[[str], None] | None = None,
+    ) -> Deferred[Process]:
+        """Start a process, as :meth:`iridium.node.Node.spawn` does."""
+        return _running(self.reach).spawn(image, on=on, name=name, registers=registers, on_output=on_output)
+
+    def send(self, to: int, value: int | bytes, *, is_pid: bool = False) -> bool:
+        """Send a process a message from nobody, as :meth:`iridium.node.Node.send` does."""
+        return _running(self.processes).send(to, value, is_pid=is_pid)
+
+    def find(self, what: str) -> Deferred[int]:
+        """The pid of ``PID@NODE``, ``NAME`` or ``NAME@NODE``, as :meth:`iridium.node.Node.find` gives it."""
+        return _running(self.reach).find(what)
+
+    def mailbox(self, name: str = "") -> Mailbox:
+        """A pid and a mailbox for Python, as :meth:`iridium.node.Node.mailbox` gives it."""
+        return _running(self.processes).mailbox(name)
+
+    def kill(self, pid: int) -> bool:
+        """End a process, as :meth:`iridium.node.Node.kill` does."""
+        return _running(self.processes).kill(pid)
 
     def __repr__(self) -> str:
         return f"<SimulatedNode {self.me.alias or self.me.id[:8]}>"
@@ -134,3 +174,8 @@ class SimulatedNode:
 
     def changed(self) -> None:
         """Nothing is on disk here."""
+
+
+def _running(part: Part | None) -> Part:
+    assert part is not None, "this node runs no processes: make it with Network.node(processes=True)"
+    return part

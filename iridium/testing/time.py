@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from iridium.vm.runtime import locks
+from iridium.vm.runtime.calls import calls
 
 if TYPE_CHECKING:
     from iridium.testing.network import Network
@@ -63,7 +64,7 @@ TICK_OF_CLOCK = 50_000
 @contextlib.contextmanager
 def virtual_time(network: Network) -> Iterator[None]:
     """Let the runtime of processes, as plain Python, have the time of a network: SLEEP and RECVT take no real
-    time.
+    time. Whatever happens to processes of simulated nodes happens in here.
     """
     last = 0
 
@@ -74,8 +75,11 @@ def virtual_time(network: Network) -> Iterator[None]:
         ctypes.c_int64.from_address(place + 8).value = last % 1_000_000_000
         return 0
 
+    # A real node may have loaded the machine code, whose clock is the system's.
+    loaded, calls.__dict__ = calls.__dict__, {"native": False}
     kept, locks.clock_gettime = locks.clock_gettime, clock_gettime
     try:
         yield
     finally:
         locks.clock_gettime = kept
+        calls.__dict__ = loaded

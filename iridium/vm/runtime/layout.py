@@ -138,7 +138,7 @@ class Shared(ctypes.Structure):
         ("first_free", ctypes.c_uint64),  # used slots that are free, the one first that was freed first
         ("last_free", ctypes.c_uint64),
         ("free", ctypes.c_uint32),
-        ("nodes", ctypes.c_uint32),  # members of the cluster that are up, this one included
+        ("nodes", ctypes.c_uint32),  # that there is a session with, this one included
         # Who waits for a point in time: a binary heap of records, the earliest deadline first.
         ("timer_lock", ctypes.c_uint32),
         ("timer_entries", ctypes.c_uint32),
