@@ -80,6 +80,7 @@ class Mesh:
         self._leaving = False
         self._later: list[Any] = []
         self._complaints = Throttle()
+        self._mistakes = Throttle()
 
     # --- the node's side ---
 
@@ -273,6 +274,13 @@ class Mesh:
         if unsaid is not None:
             more = f" (and {unsaid} others were)" if unsaid else ""
             self._log.warn("hung up on {host}: {problem}{more}", host=host, problem=problem, more=more)
+
+    def mistaken(self, name: str, problem: str) -> None:
+        """A line in the log about what a member sent that is dropped, while the link goes on; likewise."""
+        unsaid = self._mistakes.ask(self._clock())
+        if unsaid is not None:
+            more = f" (and {unsaid} others)" if unsaid else ""
+            self._log.warn("dropped, from {name}: {problem}{more}", name=name, problem=problem, more=more)
 
     def text(self, sender: str, text: str) -> None:
         """A person at another node said something."""

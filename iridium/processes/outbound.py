@@ -146,7 +146,7 @@ class Outbound:
 
     def complain(self, neighbour: Neighbour, what: str) -> None:
         """Say in the log what a node has done wrong."""
-        self._mesh.complain(self._mesh.machine.table.name_of(neighbour.id), what)
+        self._mesh.mistaken(self._mesh.machine.table.name_of(neighbour.id), what)
 
     def _drain_if_up(self, neighbour: Neighbour) -> None:
         if neighbour.peer.up:

@@ -159,6 +159,8 @@ class SimulatedNode:
         """Keep a complaint."""
         self.log.append(("misbehaved", host, problem))
 
+    mistaken = complain
+
     def text(self, sender: str, text: str) -> None:
         """Keep a text."""
         self.texts.append((sender, text))
