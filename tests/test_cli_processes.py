@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from iridium.cli import local
 from iridium.cli.group import iridium
-from iridium.vm.engine import missing_llvmlite
+from iridium.errors import OptionError
+from iridium.vm.engine import FALLING_BACK, missing_llvmlite
 from tests.processes import COMMAND, environment
 
 WAYS = [("reference", 1)]
@@ -210,3 +212,11 @@ def test_ctrl_c(tmp_path: Path) -> None:
         assert process.stdout.readline() == b"up\n"
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
+
+
+def test_the_line_about_llvmlite(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said where machine code is missing has the command's name before it, once, and no program's."""
+    monkeypatch.setattr(local, "missing_llvmlite", lambda: OptionError("there is none"))
+    done = run(".code\nself $1\nhlt\n", engine="auto")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr == f"iridium: there is none; {FALLING_BACK}\n"
