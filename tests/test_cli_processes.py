@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,10 @@ from iridium.cli import local
 from iridium.cli.group import iridium
 from iridium.errors import OptionError
 from iridium.vm.engine import FALLING_BACK, missing_llvmlite
-from tests.processes import COMMAND, environment
+from tests.processes import COMMAND, PATIENCE, NodeProcess, Started, environment, needs_installation
+from tests.processes import started as _started
+
+started = _started
 
 WAYS = [("reference", 1)]
 if missing_llvmlite() is None:
@@ -220,3 +224,55 @@ def test_the_line_about_llvmlite(run, monkeypatch: pytest.MonkeyPatch) -> None:
     done = run(".code\nself $1\nhlt\n", engine="auto")
     assert (done.exit_code, done.stdout) == (0, "")
     assert done.stderr == f"iridium: there is none; {FALLING_BACK}\n"
+
+
+LONG_LINES = """\
+.data
+rest: .asciiz ' {}\\n'
+.code
+      load $2 #30000
+again: prti $1
+      prts @rest
+      inc $1
+      lt $1 $2
+      djmpe @again
+      hlt
+""".format("x" * 1000)
+"""Prints 30 MB, more than sockets and pipes hold."""
+
+
+@pytest.mark.processes
+@needs_installation
+@pytest.mark.parametrize("where", ["a", "b"])
+def test_a_slow_pipe_gets_all(started: Started, where: str) -> None:
+    """`iridium spawn --wait` into a pipe that nobody reads for a while: the process waits, also on another node,
+    and every line comes.
+    """
+    a, b = started.nodes("a", "b")
+    b.ask(f"!join_cluster {a.address}")
+    a.until({"a": "up", "b": "up"})
+    (started.root / "long.iasm").write_text(LONG_LINES)
+    node = a if where == "a" else b
+    deadline = time.monotonic() + PATIENCE
+    with subprocess.Popen(
+        [*COMMAND, "spawn", "long.iasm", "--wait", "--node", a.shell, "--on", where],
+        cwd=started.root,
+        env=environment(started.root, PYTHONPATH=str(Path(__file__).parents[1])),
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"0"
+        before = -1
+        while (now := so_far(node)) != before or now == 0:
+            assert time.monotonic() < deadline, "it does not come to rest"
+            before = now
+            node.comes("nothing", 0.2)
+        lines = (b"0" + process.stdout.read()).splitlines()
+    assert process.returncode == 0
+    assert lines == [b"%d " % number + b"x" * 1000 for number in range(30_000)]
+    assert so_far(node) == 0
+
+
+def so_far(node: NodeProcess) -> int:
+    """Instructions that the node's process has executed; 0 where there is none."""
+    return sum(p["instructions"] for p in node.ask("!ps")["processes"] if p["program"] == "long.iasm")

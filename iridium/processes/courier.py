@@ -69,7 +69,7 @@ class Courier:
         self._outbound = Outbound(self._table, mesh, events, call_later, spinning)
         self.ask = Asking(processes, mesh, self.neighbours, self.images, self._outbound, call_later)
         answering = Answering(processes, mesh.me, self.neighbours, self.images, self._outbound)
-        self._take_image = answering.image
+        self._take_image, self._caught_up = answering.image, answering.caught_up
         self._take: dict[type[Any], Callable[[Neighbour, Any], None]] = {
             wire.Spawn: answering.spawn,
             wire.Need: answering.need,
@@ -133,8 +133,8 @@ class Courier:
         requests, neighbour.requests = neighbour.requests, {}
         for _, answer in requests.values():
             answer(None)
-        for stop in neighbour.observing.values():
-            stop()
+        for observation in list(neighbour.observing.values()):
+            observation.stop()
         observed, neighbour.observed = neighbour.observed, {}
         for observer in observed.values():
             observer.on_end(Exit(NODE_DOWN, reason_text(NODE_DOWN)))
@@ -180,6 +180,7 @@ class Courier:
             if read != len(data):
                 self._outbound.complain(neighbour, "letters that are none")
         elif kind == wire.CONTROL:
+            self._caught_up(neighbour)
             try:
                 message = wire.decode(data)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

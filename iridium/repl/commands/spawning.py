@@ -27,6 +27,12 @@ GROUP = "processes"
 WAIT = "--wait"
 """The word that asks for the end of a process."""
 
+START = "--start"
+"""The word of a program that does not."""
+
+HERE = "@"
+"""Stands for this node where a program has to name one; no alias has that character."""
+
 ON = " on "
 """What stands before the node in ``!spawn PATH on NODE``."""
 
@@ -69,6 +75,14 @@ class Ended(Result):
     def text(self) -> str:
         """A sentence."""
         return f"process {self.pid} ended: {self.fault or self.how}"
+
+
+class HasEnded(Ended):
+    """How a process had ended before somebody asked for its output."""
+
+    def text(self) -> str:
+        """A sentence."""
+        return f"process {self.pid} has ended: {self.fault or self.how}"
 
 
 class ImagePart(Result):
@@ -148,6 +162,8 @@ def start(
         result = Spawned(found.pid, on, title)
         if waits and not quiet:
             session.show(result)
+        if waits:
+            session.reads_from(found)
         for text in early:
             printed(text)
         if waits:
@@ -159,12 +175,15 @@ def start(
         def stop(_: Deferred[Result]) -> None:
             nonlocal waiting
             waiting = False
+            session.reads_from(None)
+            found.detach()
             done.callback(Done(f"process {found.pid} goes on"))
 
         done: Deferred[Result] = Deferred(stop)
 
         def ended(how: Exit) -> None:
             if waiting:
+                session.reads_from(None)
                 done.callback(Ended(found.pid, how.reason, how.text, how.fault))
             else:
                 children.ended(found.pid, how)
@@ -172,7 +191,13 @@ def start(
         found.when_done().addCallback(ended)
         return done
 
-    spawning = session.node.reach.spawn(image, on=on, title=title, on_output=printed, parent=session.pid)
+    def missed(count: int) -> None:
+        if process is not None:
+            children.missed(process.pid, count)
+
+    spawning = session.node.reach.spawn(
+        image, on=on, title=title, on_output=printed, on_missed=missed, parent=session.pid, waits=waits
+    )
     return spawning.addCallback(spawned)
 
 
@@ -203,12 +228,14 @@ def take_image(session: Session, arguments: list[str]) -> Answer:
 
 def spawn_sent(session: Session, arguments: list[str]) -> Answer:
     """``!spawn_sent``: as ``!spawn``, of an image that ``!spawn_image`` has brought."""
-    digest = _hash(arguments[0])
-    title, on, waits = _words(arguments[1])
-    program = session.node.courier.images.program(digest)
+    digest, way, node, title = arguments
+    if way not in (WAIT, START):
+        raise CommandError(f"{shortened(way)} is neither {WAIT} nor {START}")
+    program = session.node.courier.images.program(_hash(digest))
     if program is None:
         raise CommandError("that image is not here; send it with !spawn_image")
-    return start(session, program.image, title, on, waits=waits, quiet=True)
+    on = "" if node == HERE else node
+    return start(session, program.image, title, on, waits=way == WAIT, quiet=True)
 
 
 COMMANDS = (
@@ -239,9 +266,9 @@ COMMANDS = (
         "start a process of an image that is here; `iridium spawn` uses it",
         spawn_sent,
         Spawned,
-        "HASH TITLE [on NODE] [--wait]",
-        least=2,
-        most=2,
+        "HASH HOW NODE TITLE",
+        least=4,
+        most=4,
         rest=True,
     ),
 )
