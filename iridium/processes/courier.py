@@ -21,7 +21,7 @@ from iridium.processes.neighbour import Neighbour
 from iridium.processes.outbound import Outbound
 from iridium.processes.processes import Processes
 from iridium.processes.spinning import Spinning
-from iridium.processes.types import Exit, reason_text
+from iridium.processes.types import Exchange, Exit, reason_text
 from iridium.vm.runtime.calls import calls
 from iridium.vm.runtime.layout import NODE_DOWN
 
@@ -61,6 +61,7 @@ class Courier:
         spinning: Spinning | None = None,
     ) -> None:
         self._processes = processes
+        self._mesh = mesh
         self._call_later = call_later
         self._spinning = spinning
         self._table = processes.table
@@ -103,6 +104,18 @@ class Courier:
     def up(self) -> list[str]:
         """The ids of the nodes that there is a session with, in a fixed order."""
         return sorted(self.neighbours)
+
+    def exchanges(self) -> list[Exchange]:
+        """What was exchanged with each node, in a fixed order."""
+        found: list[Exchange] = []
+        for id, t in sorted(self._mesh.post.traffic().items()):
+            neighbour = self.neighbours.get(id)
+            refused, unknown = (0, 0) if neighbour is None else (neighbour.peer.refused, neighbour.peer.unknown)
+            name = self._mesh.machine.table.name_of(id)
+            found.append(
+                Exchange(name, t.sent, t.received, t.resent, t.repeated, t.dropped, int(refused), int(unknown))
+            )
+        return found
 
     # Sessions.
 
@@ -167,6 +180,7 @@ class Courier:
         neighbour = self.neighbours.get(id)
         if neighbour is not None:
             self._outbound.drain(neighbour)
+            self._caught_up(neighbour)
 
     def _mail(self, id: str, kind: int, data: bytes) -> None:
         neighbour = self.neighbours.get(id)
@@ -180,7 +194,6 @@ class Courier:
             if read != len(data):
                 self._outbound.complain(neighbour, "letters that are none")
         elif kind == wire.CONTROL:
-            self._caught_up(neighbour)
             try:
                 message = wire.decode(data)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
