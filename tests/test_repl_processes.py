@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from iridium.assembler import assemble
-from iridium.processes import Exit, views
+from iridium.processes import Exit, Process, views
 from iridium.processes.kept import Outputs
 from iridium.repl.children import PATIENCE
 from iridium.repl.commands.processes import ProcessList
+from iridium.vm import Program
 from iridium.vm.runtime.layout import FREE
 from tests.repl_double import FakeNode, Person
 
@@ -443,3 +444,25 @@ def test_a_title_is_no_node(person: Person) -> None:
     assert (told["node"], told["program"]) == ("", "x on b.iasm --wait")
     assert "nowhere is not up" in person.type(f"!spawn_sent {digest} --wait nowhere x")
     assert "neither --wait nor --start" in person.type(f"!spawn_sent {digest} -w @ x")
+
+
+def test_output_that_is_not_taken_is_told_once(person: Person) -> None:
+    """A process that computes while nobody takes its output does not wake the node at each turn."""
+    person.node.reactor.settle()
+    processes, workers = person.node.processes, person.node.scheduler.workers
+    source = ".code\nprti $1\nagain: inc $2\nload $3 @again\njmp $3\n"
+    started: list[Process] = []
+    processes.spawn(Program(assemble(source))).addCallback(started.append)
+    started[0].pause()
+    told: list[int] = []
+    happened = workers.on_process
+    workers.on_process = lambda record, ended: (told.append(int(record.pid)), happened(record, ended))[1]
+    person.node.reactor.settle(20)
+    record = processes.table.find(started[0].pid)
+    assert record is not None
+    assert record.turns > 5
+    assert told == [started[0].pid]
+    started[0].resume()
+    assert started[0].output == "0"
+    assert started[0].kill()
+    person.node.reactor.settle()
