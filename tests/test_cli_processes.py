@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import subprocess
 import sys
 import time
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from iridium.cli import local
+from iridium.cli import local, processes
 from iridium.cli.group import iridium
 from iridium.errors import OptionError
 from iridium.vm.engine import FALLING_BACK, missing_llvmlite
@@ -224,6 +226,34 @@ def test_the_line_about_llvmlite(run, monkeypatch: pytest.MonkeyPatch) -> None:
     done = run(".code\nself $1\nhlt\n", engine="auto")
     assert (done.exit_code, done.stdout) == (0, "")
     assert done.stderr == f"iridium: there is none; {FALLING_BACK}\n"
+
+
+def test_a_list_says_what_is_not_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`iridium ps` tells what the node has left out: in words, and as fields."""
+    answer = {"processes": [], "more": {"a": 7}, "silent": ["b"]}
+    monkeypatch.setattr(processes, "ask", lambda node, command: answer)
+    said = CliRunner().invoke(iridium, ["ps", "--all"]).stdout
+    assert said.endswith("\n7 more on a\nb did not answer\n")
+    assert json.loads(CliRunner().invoke(iridium, ["ps", "--all", "--json"]).stdout) == answer
+
+
+def test_a_title_is_no_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node that `iridium spawn` names is the one of --on, whatever the file is called."""
+    told: list[str] = []
+
+    def tell(command: str, timeout: float, on_output: object = None) -> dict[str, object]:
+        told.append(command)
+        return {"pid": 3, "complete": True}
+
+    monkeypatch.setattr(processes, "session", lambda node: contextlib.nullcontext(tell))
+    monkeypatch.chdir(tmp_path)
+    Path("x on b.iasm").write_text(".code\nhlt\n")
+    done = CliRunner().invoke(iridium, ["spawn", "x on b.iasm"])
+    assert done.stdout == "process 3 runs x on b.iasm\n"
+    assert re.fullmatch(r"!spawn_sent [0-9a-f]{64} --start @ x on b\.iasm", told[-1])
+    CliRunner().invoke(iridium, ["spawn", "x on b.iasm", "--on", "c"])
+    assert told[-1].endswith(" --start c x on b.iasm")
+    assert CliRunner().invoke(iridium, ["spawn", "x on b.iasm", "--on", "b c"]).exit_code == 2
 
 
 LONG_LINES = """\

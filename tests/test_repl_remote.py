@@ -10,7 +10,7 @@ import pytest
 from iridium.assembler import assemble
 from iridium.cluster import session
 from iridium.errors import CommandError
-from iridium.processes import Exit, Process, observing, views
+from iridium.processes import Exit, Process, observing, views, wire
 from iridium.processes.kept import Past
 from iridium.processes.reach import Reach
 from iridium.processes.types import NoSuchProcessError
@@ -168,6 +168,21 @@ def observing_of(cluster: Cluster, pid: int) -> Any:
     reach(cluster.nodes[0]).observe(pid, lambda text: None, lambda how: None)
     [observer] = ask.neighbour("b").observed.values()
     return observer
+
+
+def test_an_observation_that_is_begun_again() -> None:
+    """A number that is used twice stands for the later observation; nothing of the first is left."""
+    cluster = Cluster()
+    a, b = cluster.nodes
+    process = spawn(cluster, [])
+    process.pause()
+    cluster.run()
+    assert b.processes is not None
+    assert b.processes._held
+    [n] = cluster.courier(b).neighbours[a.me.id].observing
+    cluster.courier(b)._mail(a.me.id, wire.CONTROL, wire.encode(wire.Observe(n, 1)))
+    cluster.until(lambda: instructions(b) == [])
+    assert not b.processes._held
 
 
 def test_the_past_of_another_node() -> None:

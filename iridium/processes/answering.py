@@ -174,12 +174,15 @@ class Answering:
             if observation is not None:  # else it is over, which that node is about to hear
                 observation.change(waits=message.waits, paused=message.paused)
             return
-        if observation is not None:
-            observation.stop()
         if message.on:
             self._observe(neighbour, message.n, message.pid, waits=False)
+        elif observation is not None:
+            observation.stop()
 
     def _observe(self, neighbour: Neighbour, n: int, pid: int, *, waits: bool) -> None:
+        before = neighbour.observing.get(n)
+        if before is not None:
+            before.stop()
         if len(neighbour.observing) >= MOST_OBSERVED:
             self._outbound.say(neighbour, wire.Output(n, ended=True, reason=NO_PROCESS))
             return

@@ -44,7 +44,8 @@ class ProcessInfo(msgspec.Struct, frozen=True):
         pid: on that node.
         name: that it is registered under, or "".
         program: what it runs.
-        state: running, waiting (for a message), sleeping, asking (something of its node), or idle (a session).
+        state: running, waiting (for a message), sleeping, asking (something of its node, or for room for
+            its output), or idle (a session).
         instructions: executed so far.
         mailbox: messages that wait.
         parent: the pid of whoever spawned it, 0 for nobody on that node.

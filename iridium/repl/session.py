@@ -400,7 +400,7 @@ class Session:
         while the other end does not read, the process waits.
         """
         self._source = process
-        if process is not None and self._screen.paused:
+        if process is not None and self._screen.paused and not self._ended:
             process.pause()
 
     def show_output(self, text: str) -> None:

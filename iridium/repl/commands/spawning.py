@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 
 from iridium.assembler import assemble, decode_source
 from iridium.errors import CommandError
@@ -143,18 +144,25 @@ def start(
     """
     children = session.children
     process: Process | None = None
-    early: list[str] = []
+    early: list[str] | None = []
 
     def printed(text: str) -> None:
         # What comes before anybody knows its pid waits for that.
         if process is None:
-            early.append(text)
+            if early is not None:
+                early.append(text)
         elif waits and waiting:
             session.show_output(text)
         else:
             children.printed(process.pid, text)
 
     waiting = waits
+
+    def failed(failure: Failure) -> Failure:
+        """It was not started; or it will be, and nobody wants to know any more."""
+        nonlocal early
+        early = None
+        return failure
 
     def spawned(found: Process) -> Result | Deferred[Result]:
         nonlocal process
@@ -164,7 +172,7 @@ def start(
             session.show(result)
         if waits:
             session.reads_from(found)
-        for text in early:
+        for text in early or ():
             printed(text)
         if waits:
             return wait(found)
@@ -198,7 +206,7 @@ def start(
     spawning = session.node.reach.spawn(
         image, on=on, title=title, on_output=printed, on_missed=missed, parent=session.pid, waits=waits
     )
-    return spawning.addCallback(spawned)
+    return spawning.addCallbacks(spawned, failed)
 
 
 def _hash(text: str) -> str:
