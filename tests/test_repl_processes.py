@@ -6,10 +6,12 @@ import base64
 import hashlib
 import json
 import re
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from iridium.assembler import assemble
 from iridium.processes import Exit, Process, views
@@ -466,3 +468,38 @@ def test_output_that_is_not_taken_is_told_once(person: Person) -> None:
     assert started[0].output == "0"
     assert started[0].kill()
     person.node.reactor.settle()
+
+
+def test_a_spawn_that_is_answered_late(person: Person) -> None:
+    """Whoever stops reading before the process is started is told of it, and the process waits from the beginning;
+    what comes of a spawn that was given up is dropped.
+    """
+    spawned: list[Deferred[Process]] = []
+    prints: list[Any] = []
+
+    def spawn(image: object, *, on_output: Any, **options: object) -> Deferred[Process]:
+        prints.append(on_output)
+        spawned.append(Deferred())
+        return spawned[-1]
+
+    person.node.reach.spawn = spawn  # type: ignore[method-assign]
+    flow: list[tuple[bool, bool]] = []
+    process = Process(person.node.processes, 7, lambda *told: flow.append(told))
+    person.type("!spawn hello.iasm --wait")
+    person.session.pause_output()
+    prints[0]("early ")
+    spawned[0].callback(process)
+    assert flow == [(True, True)]
+    assert person.read() == "process 7 runs hello.iasm\nearly "
+    person.session.resume_output()
+    assert flow == [(True, True), (True, False)]
+    person.type("!stop", "!spawn hello.iasm --wait", "!stop")
+    assert flow == [(True, True), (True, False), (False, False)]
+    kept = weakref.ref(late := Text("late"))
+    prints[1](late)
+    del late
+    assert kept() is None
+
+
+class Text(str):
+    """A text that can be seen to be dropped."""

@@ -389,9 +389,14 @@ class Session:
     def _news(self, source: str, line: str) -> None:
         self._screen.news(source, line)
 
-    def show(self, result: Result) -> None:
-        """Show a result before the line that it belongs to is done; dropped while the other end does not read."""
-        if self._reads:
+    def show(self, result: Result, *, anyway: bool = False) -> None:
+        """Show a result before the line that it belongs to is done.
+
+        Args:
+            result: dropped while the other end does not read, since more may come without end.
+            anyway: whether it is shown all the same.
+        """
+        if self._reads or anyway:
             as_json = self._current is not None and self._current.as_json
             self._screen.write_line(render(result, as_json=as_json))
 

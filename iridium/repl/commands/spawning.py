@@ -169,7 +169,7 @@ def start(
         process = found
         result = Spawned(found.pid, on, title)
         if waits and not quiet:
-            session.show(result)
+            session.show(result, anyway=True)
         if waits:
             session.reads_from(found)
         for text in early or ():
