@@ -31,6 +31,9 @@ again: prti $1
       hlt
 """
 
+LATER = LINES.replace(".code\n", ".code\nrecv $7 $8 $9\n")
+"""The same, once a message has come."""
+
 PRINTED = "".join(f"{number}\n" for number in range(20_000))
 
 
@@ -118,7 +121,7 @@ def test_who_does_not_wait_misses_and_is_told(way: str) -> None:
         process = spawn(cluster, texts, waits=False, on_missed=missed.append)
         process.when_done().addCallback(ends.append)
     else:
-        waiter = cluster.spawn(b, LINES.replace(".code\n", ".code\nrecv $7 $8 $9\n"))
+        waiter = cluster.spawn(b, LATER)
         pid = cluster.pid_on(a, b, waiter.pid)
         reach(a).observe(pid, texts.append, ends.append, missed.append)
         cluster.run()
@@ -183,6 +186,24 @@ def test_an_observation_that_is_begun_again() -> None:
     cluster.courier(b)._mail(a.me.id, wire.CONTROL, wire.encode(wire.Observe(n, 1)))
     cluster.until(lambda: instructions(b) == [])
     assert not b.processes._held
+
+
+def test_many_that_print_do_not_fill_the_way() -> None:
+    """When the way to a node is full, all that wait for its readers are held at once, not after a ring of each."""
+    cluster = Cluster()
+    a, b = cluster.nodes
+    texts: list[list[str]] = [[] for _ in range(20)]
+    begun = [spawn(cluster, mine, LATER) for mine in texts]
+    cluster.network.freeze(a)
+    cluster.run(0.1)
+    assert b.processes is not None
+    for info in b.processes.running():
+        b.processes.send(info.pid, 1)
+    cluster.run(1.0)
+    assert len(cluster.courier(b).neighbours[a.me.id].backlog) < 10
+    cluster.network.thaw(a)
+    cluster.until(lambda: all(process.exit is not None for process in begun))
+    assert ["".join(mine) for mine in texts] == [PRINTED] * 20
 
 
 def test_the_past_of_another_node() -> None:

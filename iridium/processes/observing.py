@@ -95,7 +95,12 @@ class Observation:
         self._hold_or_not()
 
     def _hold_or_not(self) -> None:
-        self._hold(self._paused or (self._waits and self.is_behind))
+        behind = self.is_behind
+        if behind and self._waits and not self._holding:
+            # All of them at once: a ring of each would be too much for the way.
+            for observation in self._neighbour.observing.values():
+                observation._hold(observation._holding or observation._waits)
+        self._hold(self._paused or (self._waits and behind))
 
     def _hold(self, on: bool) -> None:
         if on != self._holding:
