@@ -13,9 +13,10 @@ from twisted.internet.testing import StringTransport
 from iridium.cluster.types import Delivery, Member, MeshView
 from iridium.errors import CommandError
 from iridium.events import EventRing
-from iridium.processes import Processes, ProcessInfo
+from iridium.processes import Processes
 from iridium.processes.images import Images
 from iridium.processes.reach import Reach
+from iridium.processes.types import Exchange, Listing
 from iridium.processes.uploads import Uploads
 from iridium.repl.iac import ReplTransport
 from iridium.repl.session import Session
@@ -132,6 +133,10 @@ class FakeCourier:
     def __init__(self, processes: Processes) -> None:
         self.images = Images()
         self.ask = FakeAsking(processes)
+        self.lost = 0
+
+    def exchanges(self) -> list[Exchange]:
+        return []
 
 
 class FakeAsking:
@@ -146,8 +151,8 @@ class FakeAsking:
         if target != self.name:
             raise CommandError(f"{target} is not up; !cluster_members lists who is")
 
-    def list_all(self) -> Deferred[list[ProcessInfo]]:
-        return succeed(self._processes.running(self.name))
+    def list_all(self) -> Deferred[Listing]:
+        return succeed(self._processes.views.listing(self.name))
 
     def whereis(self, name: str, node: str) -> Deferred[int]:
         return self.find(self._processes.names.whereis(name), node)

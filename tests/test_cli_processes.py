@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from iridium.cli import local, processes
 from iridium.cli.group import iridium
-from iridium.vm.engine import missing_llvmlite
-from tests.processes import COMMAND, environment
+from iridium.errors import OptionError
+from iridium.vm.engine import FALLING_BACK, missing_llvmlite
+from tests.processes import COMMAND, PATIENCE, NodeProcess, Started, environment, needs_installation
+from tests.processes import started as _started
+
+started = _started
 
 WAYS = [("reference", 1)]
 if missing_llvmlite() is None:
@@ -210,3 +218,91 @@ def test_ctrl_c(tmp_path: Path) -> None:
         assert process.stdout.readline() == b"up\n"
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
+
+
+def test_the_line_about_llvmlite(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said where machine code is missing has the command's name before it, once, and no program's."""
+    monkeypatch.setattr(local, "missing_llvmlite", lambda: OptionError("there is none"))
+    done = run(".code\nself $1\nhlt\n", engine="auto")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr == f"iridium: there is none; {FALLING_BACK}\n"
+
+
+def test_a_list_says_what_is_not_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`iridium ps` tells what the node has left out: in words, and as fields."""
+    answer = {"processes": [], "more": {"a": 7}, "silent": ["b"]}
+    monkeypatch.setattr(processes, "ask", lambda node, command: answer)
+    said = CliRunner().invoke(iridium, ["ps", "--all"]).stdout
+    assert said.endswith("\n7 more on a\nb did not answer\n")
+    assert json.loads(CliRunner().invoke(iridium, ["ps", "--all", "--json"]).stdout) == answer
+
+
+def test_a_title_is_no_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node that `iridium spawn` names is the one of --on, whatever the file is called."""
+    told: list[str] = []
+
+    def tell(command: str, timeout: float, on_output: object = None) -> dict[str, object]:
+        told.append(command)
+        return {"pid": 3, "complete": True}
+
+    monkeypatch.setattr(processes, "session", lambda node: contextlib.nullcontext(tell))
+    monkeypatch.chdir(tmp_path)
+    Path("x on b.iasm").write_text(".code\nhlt\n")
+    done = CliRunner().invoke(iridium, ["spawn", "x on b.iasm"])
+    assert done.stdout == "process 3 runs x on b.iasm\n"
+    assert re.fullmatch(r"!spawn_sent [0-9a-f]{64} --start @ x on b\.iasm", told[-1])
+    CliRunner().invoke(iridium, ["spawn", "x on b.iasm", "--on", "c"])
+    assert told[-1].endswith(" --start c x on b.iasm")
+    assert CliRunner().invoke(iridium, ["spawn", "x on b.iasm", "--on", "b c"]).exit_code == 2
+
+
+LONG_LINES = """\
+.data
+rest: .asciiz ' {}\\n'
+.code
+      load $2 #30000
+again: prti $1
+      prts @rest
+      inc $1
+      lt $1 $2
+      djmpe @again
+      hlt
+""".format("x" * 1000)
+"""Prints 30 MB, more than sockets and pipes hold."""
+
+
+@pytest.mark.processes
+@needs_installation
+@pytest.mark.parametrize("where", ["a", "b"])
+def test_a_slow_pipe_gets_all(started: Started, where: str) -> None:
+    """`iridium spawn --wait` into a pipe that nobody reads for a while: the process waits, also on another node,
+    and every line comes.
+    """
+    a, b = started.nodes("a", "b")
+    b.ask(f"!join_cluster {a.address}")
+    a.until({"a": "up", "b": "up"})
+    (started.root / "long.iasm").write_text(LONG_LINES)
+    node = a if where == "a" else b
+    deadline = time.monotonic() + PATIENCE
+    with subprocess.Popen(
+        [*COMMAND, "spawn", "long.iasm", "--wait", "--node", a.shell, "--on", where],
+        cwd=started.root,
+        env=environment(started.root, PYTHONPATH=str(Path(__file__).parents[1])),
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"0"
+        before = -1
+        while (now := so_far(node)) != before or now == 0:
+            assert time.monotonic() < deadline, "it does not come to rest"
+            before = now
+            node.comes("nothing", 0.2)
+        lines = (b"0" + process.stdout.read()).splitlines()
+    assert process.returncode == 0
+    assert lines == [b"%d " % number + b"x" * 1000 for number in range(30_000)]
+    assert so_far(node) == 0
+
+
+def so_far(node: NodeProcess) -> int:
+    """Instructions that the node's process has executed; 0 where there is none."""
+    return sum(p["instructions"] for p in node.ask("!ps")["processes"] if p["program"] == "long.iasm")

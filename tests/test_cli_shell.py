@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -268,6 +269,19 @@ def test_ctrl_c_without_a_terminal(shell: Callable[..., Process], started: Start
     process.expect("stopped")
     process.expect(r"\n5")
     process.interrupt_until_end()
+    assert process.status() == 130
+
+
+def test_ctrl_c_while_it_ends(shell: Callable[..., Process], started: Started) -> None:
+    """Signals that come while the shell ends do not disturb that, nor change its status."""
+    process = shell(terminal=False)
+    (started.root / "spin.iasm").write_text(SPIN)
+    process.send("!load_file spin.iasm\n!run\n")
+    process.expect("round and round")
+    deadline = time.monotonic() + PATIENCE
+    while not process.ended and time.monotonic() < deadline:
+        process.signal(signal.SIGINT)
+        process.comes("nothing of the kind", 0.02)
     assert process.status() == 130
 
 

@@ -47,7 +47,7 @@ LIMIT_MODULES = (
 
 
 PROCESS_MODULES = (
-    "answering", "asking", "images", "kept", "names", "neighbour", "outbound", "uploads", "views",
+    "answering", "asking", "images", "kept", "names", "neighbour", "observing", "outbound", "uploads", "views",
 )  # fmt: skip
 """The modules of ``iridium.processes`` whose limits docs/processes.md lists."""
 

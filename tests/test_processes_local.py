@@ -521,7 +521,7 @@ def test_the_graveyard_tells_why(local: Local) -> None:
     for _ in range(MOST_DEAD):
         local.spawn(program)
     local.settle()
-    assert local.processes.why(process.pid) is None
+    assert local.processes.graveyard.find(process.pid) is None
     assert len(local.processes.graveyard.all()) == MOST_DEAD
 
 

@@ -883,7 +883,7 @@ def test_the_whole_cluster_is_listed() -> None:
         got: list[Any] = []
         cluster.courier(cluster.nodes[0]).ask.list_all().addCallback(got.append)
         cluster.until(lambda got=got: bool(got))
-        assert sorted(row.node for row in got[0]) == (["a", "c"] if frozen else ["a", "b", "c"])
+        assert sorted(row.node for row in got[0].processes) == (["a", "c"] if frozen else ["a", "b", "c"])
     assert cluster.courier(cluster.nodes[0]).neighbours[cluster.nodes[1].me.id].requests == {}
 
 

@@ -15,9 +15,10 @@ from twisted.internet.defer import fail
 from iridium.assembler import assemble
 from iridium.cluster.refusals import RefusedError
 from iridium.errors import CommandError
+from iridium.processes.types import Exchange
 from iridium.repl import files
 from iridium.repl.commands import TABLE
-from iridium.repl.commands.stats import MachineStats, Stats, WorkerStats
+from iridium.repl.commands.stats import MachineStats, ProcessStats, Stats, WorkerStats
 from iridium.repl.commands.table import Result
 from iridium.repl.visible import visible, visible_json
 from tests.repl_double import ENDLESS, FakeNode, Person
@@ -89,7 +90,7 @@ EXAMPLES = {
     "!observe": "2",
     "!why": "2",
     "!spawn_image": "ab" * 32,
-    "!spawn_sent": f"{IMAGE.content_hash()} count",
+    "!spawn_sent": f"{IMAGE.content_hash()} --start @ count",
     "!deploy": "app.toml",
     "!stop_app": "app",
     "!deploy_image": "ab" * 32,
@@ -654,6 +655,15 @@ def test_stats(person: Person) -> None:
         "threads": 2,
         "programs": 0,
         "workers": [],
+        "processes": {
+            "alive": 1,
+            "dead_letters": 0,
+            "overruns": 0,
+            "unread": 0,
+            "lost": 0,
+            "false_images": 0,
+            "nodes": [],
+        },
     }
     words = person.type("!stats")
     assert re.search(r"^instructions +2$", words, re.MULTILINE)
@@ -673,7 +683,17 @@ def test_stats_of_what_runs(person: Person) -> None:
 def test_stats_in_words() -> None:
     """Compile time, workers and a problem are told where there are any."""
     machine = MachineStats("compiled", 5, 6, 0.0123, True, False)
-    text = Stats("auto", False, "no llvmlite", 2, 1, machine, [WorkerStats(7, 8)]).text()
+    processes = ProcessStats(3, 4, 5, 6, 7, 8, [Exchange("beta", 1, 2, 3, 4, 5, 6, 7)])
+    text = Stats("auto", False, "no llvmlite", 2, 1, machine, [WorkerStats(7, 8)], processes).text()
     assert re.search(r"^compile time +12.3 ms, from the cache$", text, re.MULTILINE)
     assert re.search(r"^LLVM +no llvmlite$", text, re.MULTILINE)
     assert re.search(r"^worker 0 +7 turns, 8 instructions$", text, re.MULTILINE)
+    assert re.search(r"^messages +4 to nobody, 5 to full mailboxes, 6 unread, 7 lost with a node$", text, re.M)
+    assert re.search(r"^images +8 not what their hash says$", text, re.M)
+    assert re.search(r"^node beta +1 payloads sent, 2 .* 6 messages refused, 7 pids unknown$", text, re.M)
+
+
+def test_stats_of_messages(person: Person) -> None:
+    """Messages that came to nothing are counted where people look."""
+    person.type("load $1 #99", "send $1 $2")
+    assert answer(person, "!stats")["processes"]["dead_letters"] == 1

@@ -5,13 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from iridium.assembler import assemble
+from iridium.processes import Exit, Process, views
+from iridium.processes.kept import Outputs
 from iridium.repl.children import PATIENCE
+from iridium.repl.commands.processes import ProcessList
+from iridium.vm import Program
 from iridium.vm.runtime.layout import FREE
 from tests.repl_double import FakeNode, Person
 
@@ -29,13 +36,29 @@ wrong: div $1 $4 $5
 
 HELLO = ".data\nh: .asciiz 'hello\\n'\n.code\nprts @h\nload $1 #3\nhltr $1\n"
 
+LINES = """\
+.data
+nl: .asciiz '\\n'
+.code
+      load $2 #6000
+again: prti $1
+      prts @nl
+      inc $1
+      lt $1 $2
+      djmpe @again
+      hlt
+"""
+"""Prints three times as much as finds room while nobody reads."""
+
+PRINTED = "".join(f"{number}\n" for number in range(6000))
+
 NAMED = ".data\nn: .asciiz 'echo'\n.code\nload $1 @n\nregister $1\nrecv $1 $2 $3\nhlt\n"
 
 
 @pytest.fixture
 def person(tmp_path: Path) -> Person:
     """Somebody with a session, whose pid is 1, and a few programs."""
-    for name, source in {"echo": ECHO, "hello": HELLO, "named": NAMED}.items():
+    for name, source in {"echo": ECHO, "hello": HELLO, "named": NAMED, "lines": LINES}.items():
         (tmp_path / f"{name}.iasm").write_text(source)
     return Person(FakeNode(tmp_path))
 
@@ -200,8 +223,8 @@ def test_names_and_nodes(person: Person) -> None:
         ("!spawn nothing.iasm", "No such file"),
         ("!spawn ../hello.iasm", "programs directory only"),
         ("!spawn hello.iasm on nowhere", "nowhere is not up"),
-        ("!spawn_sent xyz t", "is no hash"),
-        (f"!spawn_sent {'0' * 64} t", "that image is not here"),
+        ("!spawn_sent xyz --wait @ t", "is no hash"),
+        (f"!spawn_sent {'0' * 64} --wait @ t", "that image is not here"),
         (f"!spawn_image {'0' * 64} 5 0 !", "is no Base64"),
         (f"!spawn_image {'0' * 64} 5 1 AAAA", "does not follow"),
         (f"!spawn_image {'0' * 64} 3 0 AAAA", "has another; it was dropped"),
@@ -260,17 +283,22 @@ def test_an_image_in_pieces(person: Person) -> None:
         piece = base64.b64encode(data[at : at + 50]).decode()
         complete = answer(person, f"!spawn_image {digest} {len(data)} {at} {piece}")["complete"]
     assert complete
-    said = person.type(f"!spawn_sent {digest} a title --wait")
+    said = person.type(f"!spawn_sent {digest} --wait @ a title")
     assert said == "hello\nprocess 2 ended: exit 3\n>>> "
 
 
-def test_output_of_a_process_waits_for_a_reader(person: Person) -> None:
-    """Who does not read misses old lines of processes, and costs no memory."""
+def test_lines_of_a_process_that_nobody_reads(person: Person) -> None:
+    """Who does not read misses old lines of processes, costs no memory, and is told how much is missing."""
     person.session.pause_output()
     for _ in range(100):
         person.session.children.printed(7, "line\n")
+    person.session.children.printed(8, "line\n")
     person.session.resume_output()
-    assert person.read().count("[7] line\n") == 64
+    seen = person.read()
+    assert seen.count("[7] line\n") == 63
+    assert seen.count("[8] line\n") == 1
+    assert "[7] ... 185 characters were not shown\n" in seen
+    assert seen.index("not shown") < seen.index("] line")
 
 
 def test_spawn_at_the_end_of_the_code(person: Person) -> None:
@@ -280,3 +308,207 @@ def test_spawn_at_the_end_of_the_code(person: Person) -> None:
     assert "bad-jump" in person.type("spawn $1 $2")
     assert alive(person) == before
     assert person.registers()[2] == 0
+
+
+def pause_at_each_write(person: Person) -> None:
+    """Let the other end take one text and then no more, until it reads again."""
+    person.session._screen._write_out = lambda text: (person._write(text), person.session.pause_output())
+
+
+def test_who_waits_for_a_process_sees_all_of_it(person: Person) -> None:
+    """While the reader of `!spawn --wait` does not read, the process waits with a full ring; nothing is lost."""
+    pause_at_each_write(person)
+    person.session.line("!spawn lines.iasm --wait")
+    person.node.reactor.settle()
+    seen = person.read()
+    pauses = 0
+    while "ended" not in seen:
+        [before] = [info for info in person.node.processes.running() if info.pid == 2] or [None]
+        person.node.reactor.settle()
+        [after] = [info for info in person.node.processes.running() if info.pid == 2] or [None]
+        assert before == after, "it goes on though nobody reads"
+        person.session.resume_output()
+        person.node.reactor.settle()
+        seen += person.read()
+        pauses += 1
+        assert pauses < 20
+    assert pauses >= 3
+    person.session.resume_output()
+    assert seen.startswith(f"process 2 runs lines.iasm\n{PRINTED}process 2 ended: normal\n")
+    assert alive(person) == [1]
+
+
+@pytest.mark.parametrize("way", ["interrupt", "end"])
+def test_who_waits_no_more_holds_nobody(person: Person, way: str) -> None:
+    """A process whose reader had stopped reading goes on when the waiting ends, or the session."""
+    other = Person(person.node)
+    pause_at_each_write(person)
+    person.session.line("!spawn lines.iasm --wait")
+    person.node.reactor.settle()
+    assert 3 in alive(other)
+    getattr(person.session, way)()
+    person.node.reactor.settle()
+    assert 3 not in alive(other)
+    assert person.node.processes.outputs.of(3).endswith("\n5999\n")
+
+
+def test_a_process_that_is_killed_while_it_waits_for_its_reader(person: Person) -> None:
+    """Its end is told after the rest of its output, once that is read, and its slot is free then."""
+    other = Person(person.node)
+    pause_at_each_write(person)
+    person.session.line("!spawn lines.iasm --wait")
+    person.node.reactor.settle()
+    person.read()
+    other.type("!kill 3")
+    assert 3 not in alive(other)
+    assert "ended" not in person.seen
+    for _ in range(3):
+        person.session.resume_output()
+        person.node.reactor.settle()
+    assert "process 3 ended: killed" in person.seen
+    assert PRINTED.startswith(person.seen.partition("process 3")[0])
+    assert person.node.processes.table.find(3) is None
+
+
+def test_who_only_observes_holds_nobody(person: Person) -> None:
+    """A process goes on though an observer does not read, who is told how much is missing."""
+    other = Person(person.node)
+    person.type("!spawn echo.iasm")
+    other.type("!observe 3")
+    other.session.pause_output()
+    for text in ("abc", "de"):
+        person.node.processes.outputs.add(3, text)
+    assert other.read() == ""
+    other.session.resume_output()
+    assert other.read() == "[3] ... 5 characters were not shown\n"
+    other.session.pause_output()
+    person.node.processes.outputs.add(3, "f")
+    person.type("!kill 3")
+    assert "[3] ... 1 character was not shown\nprocess 3 ended: killed\n" in other.read()
+
+
+def test_the_output_of_one_that_has_ended(person: Person) -> None:
+    """`!observe` shows what is kept of a process that has ended, and how it ended; until its pid is another's."""
+    person.type("!spawn hello.iasm")
+    assert person.type("!observe 2") == "hello\nprocess 2 has ended: exit 3\n>>> "
+    assert person.type("!observe 2@alpha") == "hello\nprocess 2 has ended: exit 3\n>>> "
+    said = [json.loads(line) for line in person.type("!observe 2 --json").splitlines()[:-1]]
+    assert said == [{"output": "hello\n"}, {"pid": 2, "reason": 3, "how": "exit 3", "fault": ""}]
+    outputs = person.node.processes.outputs
+    outputs.renew(2)
+    assert outputs.of(2) == ""
+    assert "there is no process 2" in person.type("!observe 2")
+
+
+def test_old_output_is_not_that_of_the_next_with_the_pid() -> None:
+    """Output and end of a process are dropped when another with its pid prints, ends or is looked at."""
+    outputs = Outputs()
+    outputs.add(5, "old")
+    outputs.forget(5, Exit(0, "normal"))
+    assert (outputs.of(5), outputs.ended(5)) == ("old", Exit(0, "normal"))
+    outputs.add(5, "new")
+    assert (outputs.of(5), outputs.ended(5)) == ("new", None)
+    outputs.forget(5, Exit(3, "exit 3"))
+    outputs.forget(5, Exit(4, "exit 4"))
+    assert (outputs.of(5), outputs.ended(5)) == ("", Exit(4, "exit 4"))
+
+
+def test_why_tells_events(person: Person) -> None:
+    """`!why` has the last events about a process, living or dead."""
+    person.type("!spawn echo.iasm", "!send 2 7")
+    assert [event["kind"] for event in answer(person, "!why 2")["live"]["events"]] == ["process-started"]
+    person.type("!send 2 0")
+    events = answer(person, "!why 2")["dead"]["events"]
+    assert [event["kind"] for event in events] == ["process-started", "process-crashed"]
+    assert re.search(r"last events:\n    \S+ \S+Z process-started: echo.iasm\n", person.type("!why 2"))
+
+
+def test_why_of_one_that_ended_normally(person: Person) -> None:
+    """A normal end is told of the last few, too."""
+    person.type("!spawn lines.iasm", rounds=5000)
+    told = answer(person, "!why 2")
+    assert told["past"]["how"] == {"reason": 0, "text": "normal", "fault": ""}
+    said = person.type("!why 2")
+    assert said.startswith("process 2 ended: normal\nlast output:\n")
+    assert "    5999\nlast events:\n" in said
+    assert "there is no process 99" in person.type("!why 99")
+
+
+def test_a_list_says_what_is_not_in_it(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`!ps` has as many processes as somebody may read, and says how many more there are."""
+    monkeypatch.setattr(views, "MOST_LISTED", 2)
+    for _ in range(3):
+        person.type("!spawn echo.iasm")
+    told = answer(person, "!ps")
+    assert ([p["pid"] for p in told["processes"]], told["more"], told["silent"]) == ([1, 2], {"alpha": 2}, [])
+    assert person.type("!ps --all").endswith("\n2 more on alpha\n>>> ")
+    listing = ProcessList([], {}, ["beta"])
+    assert listing.text().endswith("\nbeta did not answer")
+
+
+def test_a_title_is_no_node(person: Person) -> None:
+    """What a program calls a process is taken as it is, whatever words stand in it."""
+    data = assemble(HELLO).to_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    person.type(f"!spawn_image {digest} {len(data)} 0 {base64.b64encode(data).decode()}")
+    told = answer(person, f"!spawn_sent {digest} --start @ x on b.iasm --wait")
+    assert (told["node"], told["program"]) == ("", "x on b.iasm --wait")
+    assert "nowhere is not up" in person.type(f"!spawn_sent {digest} --wait nowhere x")
+    assert "neither --wait nor --start" in person.type(f"!spawn_sent {digest} -w @ x")
+
+
+def test_output_that_is_not_taken_is_told_once(person: Person) -> None:
+    """A process that computes while nobody takes its output does not wake the node at each turn."""
+    person.node.reactor.settle()
+    processes, workers = person.node.processes, person.node.scheduler.workers
+    source = ".code\nprti $1\nagain: inc $2\nload $3 @again\njmp $3\n"
+    started: list[Process] = []
+    processes.spawn(Program(assemble(source))).addCallback(started.append)
+    started[0].pause()
+    told: list[int] = []
+    happened = workers.on_process
+    workers.on_process = lambda record, ended: (told.append(int(record.pid)), happened(record, ended))[1]
+    person.node.reactor.settle(20)
+    record = processes.table.find(started[0].pid)
+    assert record is not None
+    assert record.turns > 5
+    assert told == [started[0].pid]
+    started[0].resume()
+    assert started[0].output == "0"
+    assert started[0].kill()
+    person.node.reactor.settle()
+
+
+def test_a_spawn_that_is_answered_late(person: Person) -> None:
+    """Whoever stops reading before the process is started is told of it, and the process waits from the beginning;
+    what comes of a spawn that was given up is dropped.
+    """
+    spawned: list[Deferred[Process]] = []
+    prints: list[Any] = []
+
+    def spawn(image: object, *, on_output: Any, **options: object) -> Deferred[Process]:
+        prints.append(on_output)
+        spawned.append(Deferred())
+        return spawned[-1]
+
+    person.node.reach.spawn = spawn  # type: ignore[method-assign]
+    flow: list[tuple[bool, bool]] = []
+    process = Process(person.node.processes, 7, lambda *told: flow.append(told))
+    person.type("!spawn hello.iasm --wait")
+    person.session.pause_output()
+    prints[0]("early ")
+    spawned[0].callback(process)
+    assert flow == [(True, True)]
+    assert person.read() == "process 7 runs hello.iasm\nearly "
+    person.session.resume_output()
+    assert flow == [(True, True), (True, False)]
+    person.type("!stop", "!spawn hello.iasm --wait", "!stop")
+    assert flow == [(True, True), (True, False), (False, False)]
+    kept = weakref.ref(late := Text("late"))
+    prints[1](late)
+    del late
+    assert kept() is None
+
+
+class Text(str):
+    """A text that can be seen to be dropped."""

@@ -106,6 +106,7 @@ class Local:
         threads: how many run it; more than one only in machine code.
         write: takes what all processes print.
         report: takes a line about a process other than the first that has crashed.
+        warn: takes a line about what runs it.
         limit: the most instructions of the first process, or None.
 
     Raises:
@@ -119,10 +120,11 @@ class Local:
         threads: int,
         write: Callable[[str], None],
         report: Callable[[str], None],
+        warn: Callable[[str], None],
         limit: int | None,
     ) -> None:
         self._compiler: Any = None
-        self._load(engine, report)
+        self._load(engine, warn)
         self._threads = threads if calls.native else 1
         self._table = ProcessTable(self._threads, TURN)
         self._turns = _Turns(self._table)
@@ -147,7 +149,7 @@ class Local:
         self._first = first
         self._pid = int(first.pid)
 
-    def _load(self, engine: str, report: Callable[[str], None]) -> None:
+    def _load(self, engine: str, warn: Callable[[str], None]) -> None:
         if engine == "reference":
             return
         missing = missing_llvmlite()
@@ -160,7 +162,7 @@ class Local:
         except OptionError as error:
             if engine != "auto":
                 raise
-            report(f"iridium: {error}; {FALLING_BACK}")
+            warn(f"iridium: {error}; {FALLING_BACK}")
             return
         calls.use(loaded.addresses)
         self._compiler = loaded.compiler if engine == "auto" else None

@@ -10,7 +10,7 @@ import click
 
 from iridium.cli import running
 from iridium.cli.cluster import ask, json_option, node_option, send_image, session, show_table
-from iridium.cli.status import PROGRAM_FAULT, ExitError, of_stop_code
+from iridium.cli.status import PROGRAM_FAULT, USAGE, ExitError, of_stop_code
 from iridium.cli.streams import Output, display_name, read_file
 
 TIMEOUT = 30.0
@@ -39,12 +39,14 @@ def spawn(path: str, *, on: str, waits: bool, node: str, as_json: bool) -> None:
     name = display_name(path)
     data = running.load(read_file(path), name, line_table=True).to_bytes()
     digest = hashlib.sha256(data).hexdigest()
+    if any(map(str.isspace, on)):
+        raise ExitError(f"iridium: no node is called {on!r}", USAGE)
     output = Output()
     where = f" on {on}" if on else ""
     with session(node) as tell:
         send_image(tell, "!spawn_image", digest, data)
         title = "".join(c if c.isprintable() else "?" for c in name)
-        command = f"!spawn_sent {digest} {title}{where}"
+        command = f"!spawn_sent {digest} {'--wait' if waits else '--start'} {on or '@'} {title}"
         if not waits:
             started = tell(command, TIMEOUT)
             output.write(
@@ -52,7 +54,7 @@ def spawn(path: str, *, on: str, waits: bool, node: str, as_json: bool) -> None:
             )
             return
         printed: list[str] = []
-        ended = tell(f"{command} --wait", FOR_EVER, printed.append if as_json else output.write)
+        ended = tell(command, FOR_EVER, printed.append if as_json else output.write)
     click.get_current_context().exit(_status_of(output, ended, as_json, printed))
 
 
@@ -78,7 +80,7 @@ def ps(*, everywhere: bool, node: str, as_json: bool) -> None:
     answer = ask(node, "!ps --all" if everywhere else "!ps")
     output = Output()
     if as_json:
-        output.write(json.dumps({"processes": answer["processes"]}) + "\n")
+        output.write(json.dumps(answer) + "\n")
         return
     header = ("node", "pid", "name", "program", "state", "instructions", "mailbox", "parent")
     rows = [
@@ -86,3 +88,7 @@ def ps(*, everywhere: bool, node: str, as_json: bool) -> None:
         for p in answer["processes"]
     ]
     show_table(output, header, rows)
+    for at, count in answer["more"].items():
+        output.write(f"{count} more on {at}\n")
+    for at in answer["silent"]:
+        output.write(f"{at} did not answer\n")

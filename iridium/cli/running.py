@@ -206,7 +206,7 @@ def _run_processes(
     transcript = Transcript()
     write = transcript.write if as_json else output.write
     try:
-        local = Local(Program(image), engine, threads, write, lambda line: say(f"{name}: {line}"), limit)
+        local = Local(Program(image), engine, threads, write, lambda line: say(f"{name}: {line}"), say, limit)
     except OptionError as error:
         raise ExitError(f"iridium: {error}", USAGE) from None
     try:

@@ -241,7 +241,9 @@ def _converse(background: Background, config: Any) -> None:
         if prompt.lost is not None:
             raise prompt.lost
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # Pressed once more it must not interrupt this: what ends with threads of machine code running may crash.
+        # It stays ignored, since Python ends by letting it kill the process otherwise.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         background.call(lambda: (session.end(), node.stop())[1])
 
 

@@ -6,10 +6,11 @@ from iridium.cluster.peer import Me
 from iridium.errors import IridiumError
 from iridium.processes import wire
 from iridium.processes.images import Images, WrongImageError
+from iridium.processes.kept import Dead
 from iridium.processes.neighbour import Neighbour
+from iridium.processes.observing import Observation
 from iridium.processes.outbound import Outbound
 from iridium.processes.processes import Processes
-from iridium.processes.types import Exit, reason_text
 from iridium.vm.program import Program
 from iridium.vm.runtime.calls import calls
 from iridium.vm.runtime.layout import GONE, NO_PROCESS, PROXY
@@ -28,12 +29,6 @@ ROWS = 256
 
 MOST_OBSERVED = 4096
 """Processes that one node observes of another: each is a closure, and a line for all that it prints."""
-
-MOST_BEHIND = 64
-"""Payloads that wait for room, beyond which a node that observes misses output."""
-
-MOST_SHOWN = 8192
-"""Characters of output in one line."""
 
 
 class Answering:
@@ -94,7 +89,7 @@ class Answering:
                 return
             neighbour.introduce(pid)
             if message.output:
-                self.observe(neighbour, wire.Observe(message.n, pid))
+                self._observe(neighbour, message.n, pid, waits=message.waits)
             self._processes.let_run(pid)
             number = neighbour.number_of(message.image, self._processes.table.load(program))
             self._outbound.say(neighbour, wire.Spawned(message.n, pid, "", number))
@@ -169,46 +164,50 @@ class Answering:
 
     def list_here(self, neighbour: Neighbour, message: wire.List) -> None:
         """It wants to know which processes run here."""
+        listing = self._processes.views.listing()
+        left = sum(listing.more.values())
         rows = [
             (p.pid, p.name[:1024], p.program[:1024], p.state, p.instructions, p.mailbox, p.parent)
-            for p in self._processes.running()
+            for p in listing.processes
         ]
         for at in range(0, max(1, len(rows)), ROWS):
-            answer = wire.Listed(message.n, rows[at : at + ROWS], at + ROWS < len(rows))
+            answer = wire.Listed(message.n, rows[at : at + ROWS], at + ROWS < len(rows), left)
             self._outbound.send(neighbour, wire.CONTROL, wire.encode(answer), _FOR_LISTS)
 
     def observe(self, neighbour: Neighbour, message: wire.Observe) -> None:
-        """It wants to see what a process prints, or no more."""
-        n, pid = message.n, message.pid
-        stop = neighbour.observing.pop(n, None)
-        if stop is not None:
-            stop()
-        if not message.on:
+        """It wants to see what a process prints, or no more, or have it wait."""
+        observation = neighbour.observing.get(message.n)
+        if message.on and not message.pid:
+            if observation is not None:  # else it is over, which that node is about to hear
+                observation.change(waits=message.waits, paused=message.paused)
             return
+        if message.on:
+            self._observe(neighbour, message.n, message.pid, waits=False)
+        elif observation is not None:
+            observation.stop()
+
+    def _observe(self, neighbour: Neighbour, n: int, pid: int, *, waits: bool) -> None:
+        before = neighbour.observing.get(n)
+        if before is not None:
+            before.stop()
         if len(neighbour.observing) >= MOST_OBSERVED:
             self._outbound.say(neighbour, wire.Output(n, ended=True, reason=NO_PROCESS))
             return
+        Observation(self._processes, self._outbound, neighbour, n, pid, waits=waits).begin()
 
-        def ended(how: Exit) -> None:
-            neighbour.observing.pop(n, None)
-            if neighbour.peer.up:
-                self._outbound.say(neighbour, wire.Output(n, "", True, how.reason, how.fault[:MOST_SHOWN]))
-
-        self._show(neighbour, n, self._processes.outputs.of(pid))
-        watching = self._processes.observe(pid, lambda text: self._show(neighbour, n, text), ended)
-        if watching is None:
-            ended(Exit(NO_PROCESS, reason_text(NO_PROCESS)))
-        else:
-            neighbour.observing[n] = watching
-
-    def _show(self, neighbour: Neighbour, n: int, text: str) -> None:
-        # What a node that does not read misses is on this one still.
-        if neighbour.peer.up and len(neighbour.backlog) < MOST_BEHIND:
-            for at in range(0, len(text), MOST_SHOWN):
-                self._outbound.say(neighbour, wire.Output(n, text[at : at + MOST_SHOWN]))
+    def caught_up(self, neighbour: Neighbour) -> None:
+        """There is room again on the way to it."""
+        for n, observation in list(neighbour.observing.items()):
+            if observation.is_behind:
+                return
+            # Those that have had their turn come last the next time.
+            if neighbour.observing.pop(n, None) is not None:
+                neighbour.observing[n] = observation
+                observation.caught_up()
 
     def why(self, neighbour: Neighbour, message: wire.Why) -> None:
         """It wants to know what became of a process."""
         live = self._processes.live(message.pid)
-        dead = None if live is not None else self._processes.why(message.pid)
-        self._outbound.say(neighbour, wire.Told(message.n, live, dead))
+        ended = None if live is not None else self._processes.why(message.pid)
+        dead, past = (ended, None) if isinstance(ended, Dead) else (None, ended)
+        self._outbound.say(neighbour, wire.Told(message.n, live, dead, past))

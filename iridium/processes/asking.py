@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, fail, succeed
 
 from iridium.cluster.messages import LARGEST_PAYLOAD
+from iridium.cluster.table import LEAST_PREFIX
 from iridium.errors import CommandError, IridiumError
 from iridium.processes import wire
 from iridium.processes.images import Images
-from iridium.processes.kept import Dead, Live, Observer
+from iridium.processes.kept import Dead, Live, Observer, Past
 from iridium.processes.neighbour import Neighbour
 from iridium.processes.outbound import MOST_BACKLOG, Outbound
 from iridium.processes.processes import Processes
 from iridium.processes.services import Answer
-from iridium.processes.types import Exit, ProcessInfo, reason_text
+from iridium.processes.types import Exit, Listing, ProcessInfo, reason_text
 from iridium.vm.program import Program
 from iridium.vm.record import Record
 from iridium.vm.runtime.calls import calls
@@ -81,9 +82,16 @@ class Asking:
             CommandError: there is none, or no session with it.
         """
         me = self._mesh.me
+        table = self._mesh.machine.table
         if target in (me.id, me.alias) and target:
             return None
-        peer = self._mesh.machine.table.find(target)
+        if len(target) >= LEAST_PREFIX and me.id.startswith(target):
+            others = [id for id in table.peers if id.startswith(target)]
+            if all(table.alias_of(id) != target for id in table.peers):
+                if others:
+                    raise CommandError(f"{len(others) + 1} ids start with {target}; type more of it")
+                return None
+        peer = table.find(target)
         neighbour = self._neighbours.get(peer.id)
         if neighbour is None:
             raise CommandError(f"{target} is not up; !cluster_members lists who is")
@@ -100,6 +108,7 @@ class Asking:
         name: str = "",
         title: str = "",
         observer: Observer | None = None,
+        waits: bool = False,
     ) -> Deferred[int]:
         """Start a process on another node.
 
@@ -111,6 +120,7 @@ class Asking:
             parent: the pid of whoever wants it.
             name, title: as for a process of this node.
             observer: told what it prints and how it ends.
+            waits: whether the process waits rather than that the observer misses anything; see :meth:`flow`.
 
         Returns:
             Fires with the pid that it has here; errbacks with NotSpawnedError.
@@ -139,9 +149,22 @@ class Asking:
                 neighbour.introduce(parent)
             if observer is not None:
                 neighbour.observed[n] = observer
+                observer.number = n
             watched = observer is not None
-            self._outbound.say(neighbour, wire.Spawn(n, hash, pc, registers, parent, name, title, watched))
+            self._outbound.say(neighbour, wire.Spawn(n, hash, pc, registers, parent, name, title, watched, waits))
         return done
+
+    def flow(self, neighbour: Neighbour, observer: Observer, waits: bool, paused: bool) -> None:
+        """Tell a process there that was spawned from here how to treat its reader.
+
+        Args:
+            neighbour: its node.
+            observer: what it was spawned with.
+            waits: whether it waits rather than that anything is missed.
+            paused: whether it is to wait now.
+        """
+        if neighbour.observed.get(observer.number) is observer and neighbour.peer.up:
+            self._outbound.say(neighbour, wire.Observe(observer.number, 0, True, waits, paused))
 
     def _spawn_for(self, record: Record, program: Program, where: str | int, pc: int, answer: Answer) -> None:
         """SPAWNON of a process of this node."""
@@ -175,6 +198,7 @@ class Asking:
             observer = Observer(
                 lambda text: screen.printed(found, text),
                 lambda how: screen.ended(found, how) if how.reason else None,
+                lambda count: screen.missed(found, count),
             )
         spawning = self.spawn(
             neighbour,
@@ -228,18 +252,21 @@ class Asking:
             self._outbound.say(neighbour, wire.Whereis(n, question.name, question.pid))
         return done
 
-    def list_all(self) -> Deferred[list[ProcessInfo]]:
-        """The processes of all nodes that answer within :data:`LIST_WAIT` seconds."""
-        rows = self._processes.running(self.name)
+    def list_all(self) -> Deferred[Listing]:
+        """The processes of all nodes that answer within :data:`LIST_WAIT` seconds, and who does not."""
+        here = self._processes.views.listing(self.name)
+        rows, more = here.processes, here.more
         waiting = set(self._neighbours)
+        silent: list[str] = []
         asked: list[tuple[Neighbour, int]] = []
-        done: Deferred[list[ProcessInfo]] = Deferred()
+        done: Deferred[Listing] = Deferred()
 
         def finish() -> None:
             for neighbour, n in asked:
                 neighbour.requests.pop(n, None)
             if not done.called:
-                done.callback(rows)
+                name_of = self._mesh.machine.table.name_of
+                done.callback(Listing(rows, more, silent + [name_of(id) for id in sorted(waiting)]))
 
         for id in sorted(self._neighbours):
             neighbour, title = self._neighbours[id], self._mesh.machine.table.name_of(id)
@@ -252,6 +279,10 @@ class Asking:
                     )
                     if message.more:
                         return
+                    if message.left:
+                        more[title] = message.left
+                else:
+                    silent.append(title)
                 waiting.discard(id)
                 if not waiting:
                     finish()
@@ -278,9 +309,12 @@ class Asking:
         home = self.home_of(proxy_pid)
         if home is None:
             return None
-        neighbour, pid = home
+        return self.observe_there(*home, observer)
+
+    def observe_there(self, neighbour: Neighbour, pid: int, observer: Observer) -> Callable[[], None]:
+        """The same of a pid of another node, which may have ended."""
         self._count += 1
-        n = self._count
+        n = observer.number = self._count
         neighbour.observed[n] = observer
         self._outbound.say(neighbour, wire.Observe(n, pid))
 
@@ -290,14 +324,14 @@ class Asking:
 
         return stop
 
-    def why(self, neighbour: Neighbour, pid: int) -> Deferred[Live | Dead | None]:
+    def why(self, neighbour: Neighbour, pid: int) -> Deferred[Live | Dead | Past | None]:
         """What a process of another node is doing, or how it has ended; None where that is not known."""
-        done: Deferred[Live | Dead | None] = Deferred()
-        n = self._ask(
-            neighbour,
-            wire.Told,
-            lambda message: done.callback(None if message is None else message.live or message.dead),
-        )
+        done: Deferred[Live | Dead | Past | None] = Deferred()
+
+        def answer(message: wire.Told | None) -> None:
+            done.callback(None if message is None else message.live or message.dead or message.past)
+
+        n = self._ask(neighbour, wire.Told, answer)
         if n is not None:
             self._outbound.say(neighbour, wire.Why(n, pid))
         return done
@@ -330,6 +364,8 @@ class Asking:
         observer = neighbour.observed.get(message.n)
         if observer is None:
             return
+        if message.missed:
+            observer.on_missed(message.missed)
         if message.text:
             observer.on_output(message.text)
         if message.ended:

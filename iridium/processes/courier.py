@@ -21,7 +21,7 @@ from iridium.processes.neighbour import Neighbour
 from iridium.processes.outbound import Outbound
 from iridium.processes.processes import Processes
 from iridium.processes.spinning import Spinning
-from iridium.processes.types import Exit, reason_text
+from iridium.processes.types import Exchange, Exit, reason_text
 from iridium.vm.runtime.calls import calls
 from iridium.vm.runtime.layout import NODE_DOWN
 
@@ -63,6 +63,7 @@ class Courier:
         spinning: Spinning | None = None,
     ) -> None:
         self._processes = processes
+        self._mesh = mesh
         self._call_later = call_later
         self._spinning = spinning
         self._table = processes.table
@@ -71,7 +72,7 @@ class Courier:
         self._outbound = Outbound(self._table, mesh, events, call_later, spinning)
         self.ask = Asking(processes, mesh, self.neighbours, self.images, self._outbound, call_later)
         answering = Answering(processes, mesh.me, self.neighbours, self.images, self._outbound)
-        self._take_image = answering.image
+        self._take_image, self._caught_up = answering.image, answering.caught_up
         self._take: dict[type[Any], Callable[[Neighbour, Any], None]] = {
             wire.Spawn: answering.spawn,
             wire.Need: answering.need,
@@ -106,6 +107,18 @@ class Courier:
         """The ids of the nodes that there is a session with, in a fixed order."""
         return sorted(self.neighbours)
 
+    def exchanges(self) -> list[Exchange]:
+        """What was exchanged with each node, in a fixed order."""
+        found: list[Exchange] = []
+        for id, t in sorted(self._mesh.post.traffic().items()):
+            neighbour = self.neighbours.get(id)
+            refused, unknown = (0, 0) if neighbour is None else (neighbour.peer.refused, neighbour.peer.unknown)
+            name = self._mesh.machine.table.name_of(id)
+            found.append(
+                Exchange(name, t.sent, t.received, t.resent, t.repeated, t.dropped, int(refused), int(unknown))
+            )
+        return found
+
     # Sessions.
 
     def _begun(self, id: str) -> None:
@@ -135,8 +148,8 @@ class Courier:
         requests, neighbour.requests = neighbour.requests, {}
         for _, answer in requests.values():
             answer(None)
-        for stop in neighbour.observing.values():
-            stop()
+        for observation in list(neighbour.observing.values()):
+            observation.stop()
         observed, neighbour.observed = neighbour.observed, {}
         for observer in observed.values():
             observer.on_end(Exit(NODE_DOWN, reason_text(NODE_DOWN)))
@@ -172,6 +185,7 @@ class Courier:
         neighbour = self.neighbours.get(id)
         if neighbour is not None:
             self._outbound.drain(neighbour)
+            self._caught_up(neighbour)
 
     def _mail(self, id: str, kind: int, data: bytes) -> None:
         neighbour = self.neighbours.get(id)

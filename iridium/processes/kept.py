@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from iridium.events import Event
 from iridium.isa import WORD
 from iridium.processes.types import Exit, ProcessInfo
 from iridium.vm.crash import describe
@@ -26,8 +27,14 @@ MOST_OUTPUTS = 1024
 MOST_DEAD = 256
 """Dead that are kept."""
 
+MOST_SILENT = 256
+"""Ends that are kept of processes that have printed nothing."""
+
 LAST_WORDS = 1024
 """Characters of output that are told of a process that somebody asks about: a few lines."""
+
+LAST_EVENTS = 8
+"""Events that are told of it."""
 
 TOP = 8
 """Words of a stack that are told."""
@@ -49,6 +56,7 @@ class Dead(msgspec.Struct, frozen=True):
         stack: words on top of the stack, the top first.
         output: the last that it printed.
         time: Unix seconds.
+        events: the last of its node that are about it.
     """
 
     pid: int
@@ -65,6 +73,7 @@ class Dead(msgspec.Struct, frozen=True):
     stack: list[int]
     output: str
     time: float
+    events: list[Event] = []
 
 
 class Live(msgspec.Struct, frozen=True):
@@ -78,6 +87,7 @@ class Live(msgspec.Struct, frozen=True):
         registers: all 32.
         stack: words on top of the stack, the top first.
         output: the last that it printed.
+        events: the last of its node that are about it.
     """
 
     info: ProcessInfo
@@ -87,6 +97,7 @@ class Live(msgspec.Struct, frozen=True):
     registers: list[int]
     stack: list[int]
     output: str
+    events: list[Event] = []
 
 
 def instruction_at(vm: VM, pc: int) -> str:
@@ -103,36 +114,80 @@ def top_of_stack(vm: VM) -> list[int]:
     return vm.map_stack()[max(0, depth - TOP) : depth].tolist()[::-1] if depth else []
 
 
-class Observer(NamedTuple):
-    """Who watches a process.
+class Past(msgspec.Struct, frozen=True):
+    """A process that has ended, where no more is known of it than this.
 
     Attributes:
-        on_output: called with what it prints.
-        on_end: called with how it ended, after the last of its output.
+        pid: on its node.
+        how: its end.
+        output: what is kept of what it printed.
+        events: the last of its node that are about it.
     """
 
-    on_output: Callable[[str], None]
-    on_end: Callable[[Exit], None]
+    pid: int
+    how: Exit
+    output: str
+    events: list[Event] = []
+
+
+class Observer:
+    """Who watches a process.
+
+    Args:
+        on_output: called with what it prints.
+        on_end: called with how it ended, after the last of its output.
+        on_missed: called with how many characters of its output are missing, where they are.
+
+    Attributes:
+        number: of the observation of a process of another node.
+    """
+
+    __slots__ = ("number", "on_end", "on_missed", "on_output")
+
+    def __init__(
+        self,
+        on_output: Callable[[str], None],
+        on_end: Callable[[Exit], None],
+        on_missed: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self.on_output = on_output
+        self.on_end = on_end
+        self.on_missed = on_missed
+        self.number = 0
 
 
 class Outputs:
-    """What processes printed, the last of it; and who watches it."""
+    """What processes printed, the last of it; who watches it; and how those ended whose pids are nobody's yet."""
 
     def __init__(self) -> None:
         self._texts: OrderedDict[int, str] = OrderedDict()
         self._observers: dict[int, list[Observer]] = {}
+        self._ends: dict[int, Exit] = {}  # of those whose text is kept
+        self._silent: OrderedDict[int, Exit] = OrderedDict()  # of those that have printed nothing
 
     def add(self, pid: int, text: str) -> None:
         """A process has printed."""
+        self.renew(pid)
         self._texts[pid] = (self._texts.pop(pid, "") + text)[-MOST_TEXT:]
         if len(self._texts) > MOST_OUTPUTS:
-            self._texts.popitem(last=False)
+            oldest, _ = self._texts.popitem(last=False)
+            self._ends.pop(oldest, None)
         for observer in list(self._observers.get(pid, ())):
             observer.on_output(text)
 
     def of(self, pid: int) -> str:
         """What is kept of a process."""
         return self._texts.get(pid, "")
+
+    def ended(self, pid: int) -> Exit | None:
+        """How the last process with a pid ended; None where that is not known."""
+        return self._ends.get(pid) or self._silent.get(pid)
+
+    def renew(self, pid: int) -> None:
+        """A process lives that has this pid: what is kept of an earlier one is nobody's any more."""
+        if self._ends.pop(pid, None) is not None:
+            self._texts.pop(pid, None)
+        self._silent.pop(pid, None)
 
     def observe(
         self, pid: int, on_output: Callable[[str], None], on_end: Callable[[Exit], None] = lambda how: None
@@ -151,7 +206,14 @@ class Outputs:
         return stop
 
     def forget(self, pid: int, how: Exit) -> None:
-        """A process has ended: its pid will be another's."""
+        """A process has ended: its pid will be another's, and until then its output is kept."""
+        self.renew(pid)
+        if pid in self._texts:
+            self._ends[pid] = how
+        else:
+            self._silent[pid] = how
+            if len(self._silent) > MOST_SILENT:
+                self._silent.popitem(last=False)
         for observer in self._observers.pop(pid, ()):
             observer.on_end(how)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iridium.processes import wire
 from iridium.processes.kept import Observer
@@ -15,6 +15,9 @@ from iridium.vm.runtime.calls import calls
 from iridium.vm.runtime.layout import SLOT_MASK, Peer
 from iridium.vm.runtime.programs import LoadedProgram
 from iridium.vm.runtime.remote import RESERVE
+
+if TYPE_CHECKING:
+    from iridium.processes.observing import Observation
 
 RING = 1024 * 1024 + RESERVE
 """Bytes of the ring for one node: 65 536 words that wait, and then their senders are told; and the reserve."""
@@ -66,7 +69,7 @@ class Neighbour:
         self.wanting = 0
         self.wanted: dict[str, list[wire.Spawn]] = {}  # requests that wait for an image, by its hash
         # By the number of the observation: what it observes here, and what is observed there.
-        self.observing: dict[int, Callable[[], None]] = {}
+        self.observing: dict[int, Observation] = {}
         self.observed: dict[int, Observer] = {}
 
     def number_of(self, hash: str, loaded: LoadedProgram) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
@@ -21,8 +22,11 @@ class Process:
         exit: how it ended, or None while it lives.
     """
 
-    def __init__(self, processes: Processes, pid: int) -> None:
+    def __init__(self, processes: Processes, pid: int, flow: Callable[[bool, bool], None] | None = None) -> None:
         self._processes = processes
+        # Tells the process of another node whether it may wait for its reader, and whether it should.
+        self._flow = flow
+        self._paused = False
         self.pid = pid
         self.exit: Exit | None = None
         self._waiting: list[Deferred[Exit]] = []
@@ -43,6 +47,33 @@ class Process:
     def kill(self) -> bool:
         """End it; whether it lived."""
         return self._processes.kill(self.pid)
+
+    def pause(self) -> None:
+        """Take no more of its output for now: once there are some thousand items of it, the process waits.
+
+        Its end is told after the rest of its output. Twice is as good as once.
+        """
+        if not self._paused and self.exit is None:
+            self._paused = True
+            if self._flow is not None:
+                self._flow(True, True)
+            else:
+                self._processes.hold(self.pid)
+
+    def resume(self) -> None:
+        """Take it again. Twice is as good as once."""
+        if self._paused and self.exit is None:
+            self._paused = False
+            if self._flow is not None:
+                self._flow(True, False)
+            else:
+                self._processes.let_go(self.pid)
+
+    def detach(self) -> None:
+        """Let it never wait for its reader again: what finds no room on the way from another node is missed."""
+        self.resume()
+        if self._flow is not None and self.exit is None:
+            self._flow(False, False)
 
     @property
     def output(self) -> str:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import ctypes
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from iridium.events import EventRing
+from iridium.events import Event, EventRing
 from iridium.processes.kept import (
+    LAST_EVENTS,
     LAST_WORDS,
     Dead,
     Graveyard,
     Live,
     Outputs,
+    Past,
 )
 from iridium.processes.mailbox import Mailbox, take
 from iridium.processes.names import Names
@@ -52,6 +56,9 @@ class Screen(Protocol):
 
     def printed(self, pid: int, text: str) -> None:
         """One of them has printed."""
+
+    def missed(self, pid: int, count: int) -> None:
+        """So many characters that one of them has printed are missing here."""
 
     def ended(self, pid: int, how: Exit) -> None:
         """One of them has not ended normally."""
@@ -90,6 +97,11 @@ class Processes:
         self._handles: dict[int, Process] = {}
         self._mailboxes: dict[int, Mailbox] = {}
         self._screens: dict[int, Screen] = {}  # who sees what the children of a session print, by its pid
+        # Processes whose output is not taken for now: how many want that. Those that wait for room in it, and
+        # those that have ended with some of it left.
+        self._held: Counter[int] = Counter()
+        self._stuck: set[int] = set()
+        self._unburied: dict[int, Record] = {}
 
     # Spawning.
 
@@ -337,15 +349,43 @@ class Processes:
         is_process = record.kind == PROCESS
         if is_process:
             record.host_cares = 1
+            self.outputs.renew(pid)
         calls.release_mailbox(record)
         return is_process
+
+    def hold(self, pid: int) -> None:
+        """Take none of what a process prints, until :meth:`let_go` was called as often: its ring keeps that, and
+        once it is full the process waits.
+        """
+        self._held[pid] += 1
+
+    def let_go(self, pid: int) -> None:
+        """Take it again; of one that has ended meanwhile that is told after the rest of its output."""
+        if pid not in self._held:
+            return  # it has ended, and all of its output was read
+        self._held[pid] -= 1
+        if self._held[pid]:
+            return
+        del self._held[pid]
+        dead = self._unburied.pop(pid, None)
+        if dead is not None:
+            self._bury(dead)
+            return
+        record = self.table.find(pid)
+        if record is None or not self._care(pid):
+            return
+        self._drain(record)
+        if pid in self._stuck and pid not in self._held:
+            self._stuck.remove(pid)
+            self._workers.resume(record)
 
     def live(self, pid: int, node: str = "") -> Live | None:
         """What a process is doing, or None if there is none."""
         record = self.table.find(pid)
         if record is None or not self._care(pid):
             return None
-        return self.views.live(record, node, self.outputs.of(pid)[-LAST_WORDS:])
+        found = self.views.live(record, node, self.outputs.of(pid)[-LAST_WORDS:])
+        return None if found is None else msgspec.structs.replace(found, events=self._events_of(pid))
 
     def running(self, node: str = "") -> list[ProcessInfo]:
         """The processes that live, some of them."""
@@ -367,10 +407,7 @@ class Processes:
         if record.kind == ENDED:
             # An event from before its end may come while a worker still ends it; that is over when it is idle.
             if record.state == IDLE:
-                try:
-                    self._drain(record)
-                finally:
-                    self._buried(record)
+                self._bury(record)
             return
         # One that ends at this moment, in another thread, is told of once more if it has left anything.
         if record.kind == PROCESS and self._care(record.pid):
@@ -381,18 +418,39 @@ class Processes:
             if record.waiting == Waiting.SERVICE:
                 self.services.serve(record)
             elif record.waiting == Waiting.OUTPUT_ROOM:
-                self._workers.resume(record)
+                if record.pid in self._held:
+                    self._stuck.add(int(record.pid))
+                else:
+                    self._workers.resume(record)
 
-    def _drain(self, record: Record) -> None:
+    def _bury(self, record: Record) -> None:
+        """One has ended: that is told once all of its output is read."""
+        pid = int(record.pid)
+        self._stuck.discard(pid)
+        read = True  # also where an observer fails
+        try:
+            read = self._drain(record)
+        finally:
+            if read:
+                self._held.pop(pid, None)
+                self._buried(record)
+            else:
+                self._unburied[pid] = record
+
+    def _drain(self, record: Record) -> bool:
+        """Read what a process has printed, unless it is held; whether nothing is left."""
         vm = self.views.vm_of(record)
+        pid = int(record.pid)
         while vm is not None and len(vm.output):
+            if pid in self._held:
+                return False
             text = vm.output.take()
-            pid = int(record.pid)
             self.outputs.add(pid, text)
             # Whoever spawned it through Python has said who sees it.
             screen = None if pid in self._handles else self._screens.get(record.parent)
             if screen is not None:
                 screen.printed(pid, text)
+        return True
 
     def _buried(self, record: Record) -> None:
         pid, reason = int(record.pid), int(record.exit_reason)
@@ -421,9 +479,25 @@ class Processes:
         elif reason != 0 and parent in self._screens:
             self._screens[parent].ended(pid, how)
 
-    def why(self, pid: int) -> Dead | None:
-        """How a process ended abnormally, if that is still known."""
-        return self.graveyard.find(pid)
+    def why(self, pid: int) -> Dead | Past | None:
+        """How the last process with a pid ended, if that is still known: of a normal end there is less to tell."""
+        how = self.outputs.ended(pid)
+        found: Dead | Past | None = self.graveyard.find(pid)
+        if found is None or (how is not None and not how.reason):
+            found = self.past(pid)
+        if found is None:
+            return None
+        return msgspec.structs.replace(found, output=found.output[-LAST_WORDS:], events=self._events_of(pid))
+
+    def _events_of(self, pid: int) -> list[Event]:
+        """The last events that are about a process."""
+        subject = str(pid)
+        return [event for event in self._events.recent() if event.subject == subject][-LAST_EVENTS:]
+
+    def past(self, pid: int) -> Past | None:
+        """What is kept of the output of the last process with a pid, if it has ended and that is still known."""
+        how = self.outputs.ended(pid)
+        return None if how is None else Past(pid, how, self.outputs.of(pid))
 
     def crash_of(self, record: Record) -> str:
         """The fault of a process, in words."""

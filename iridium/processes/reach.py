@@ -15,11 +15,12 @@ from iridium.errors import CommandError, IridiumError
 from iridium.image import Image
 from iridium.isa import REGISTERS
 from iridium.processes.courier import Courier
-from iridium.processes.kept import Dead, Live, Observer
+from iridium.processes.kept import MOST_TEXT, Dead, Live, Observer, Past
 from iridium.processes.process import Process
 from iridium.processes.processes import Processes
 from iridium.processes.types import Exit, NoSuchProcessError
 from iridium.processes.uploads import Uploads
+from iridium.vm.runtime.layout import NO_PROCESS
 
 _REGISTERS = struct.Struct(f"<{REGISTERS}d{REGISTERS}i")
 
@@ -49,7 +50,9 @@ class Reach:
         title: str = "",
         registers: Mapping[int, int] | None = None,
         on_output: Callable[[str], None] | None = None,
+        on_missed: Callable[[int], None] | None = None,
         parent: int = 0,
+        waits: bool = True,
     ) -> Deferred[Process]:
         """Start a process, here or on another node.
 
@@ -60,7 +63,9 @@ class Reach:
             title: what the program is called in lists.
             registers: integer registers that are not 0.
             on_output: called with what it prints, as it does.
+            on_missed: called with how many characters are missing in that; only if it does not wait.
             parent: the pid of whoever wants it.
+            waits: whether the process waits while there is no room for its output on the way from another node.
 
         Returns:
             Fires with the process once it has started; errbacks with TooManyProcessesError, NotSpawnedError, or
@@ -80,16 +85,29 @@ class Reach:
                 on_output=on_output,
                 parent=parent,
             )
-        process = Process(self._processes, 0)
+        outputs = self._processes.outputs
 
         def printed(text: str) -> None:
             process._printed(text)
+            if process.pid:
+                outputs.add(process.pid, text)
             if on_output is not None:
                 on_output(text)
 
+        def ended(how: Exit) -> None:
+            if process.pid:
+                outputs.forget(process.pid, how)
+            process._ended(how)
+
         def spawned(pid: int) -> Process:
+            outputs.renew(pid)
             process.pid = pid
             return process
+
+        observer = Observer(printed, ended, on_missed or (lambda count: None))
+        process = Process(
+            self._processes, 0, lambda waits, paused: self._courier.ask.flow(neighbour, observer, waits, paused)
+        )
 
         values = [0] * REGISTERS
         for number, value in (registers or {}).items():
@@ -101,7 +119,8 @@ class Reach:
             parent=parent,
             name=name,
             title=title,
-            observer=Observer(printed, process._ended),
+            observer=observer,
+            waits=waits,
         ).addCallback(spawned)
 
     def find(self, what: str) -> Deferred[int]:
@@ -133,14 +152,20 @@ class Reach:
         return finding.addCallback(check)
 
     def observe(
-        self, pid: int, on_output: Callable[[str], None], on_end: Callable[[Exit], None]
+        self,
+        pid: int,
+        on_output: Callable[[str], None],
+        on_end: Callable[[Exit], None],
+        on_missed: Callable[[int], None] = lambda count: None,
     ) -> Callable[[], None]:
-        """Watch a process, beginning with what is kept of its output.
+        """Watch a process, beginning with what is kept of its output; it never waits for that.
 
         Args:
             pid: as this node has it.
             on_output: called with what it prints.
             on_end: called once, when it has ended.
+            on_missed: called with how many characters are missing in the output, since there was no room for them
+                on the way from another node.
 
         Returns:
             What ends the watching.
@@ -148,7 +173,7 @@ class Reach:
         Raises:
             NoSuchProcessError: there is none, or it is none that prints.
         """
-        watching = self._courier.ask.observe(pid, Observer(on_output, on_end))
+        watching = self._courier.ask.observe(pid, Observer(on_output, on_end, on_missed))
         if watching is None:
             watching = self._processes.observe(pid, on_output, on_end)
             if watching is not None and (kept := self._processes.outputs.of(pid)):
@@ -157,7 +182,44 @@ class Reach:
             raise NoSuchProcessError(str(pid))
         return watching
 
-    def why(self, what: str) -> Deferred[Live | Dead]:
+    def past(self, what: str) -> Deferred[Past]:
+        """What is kept of a process that has ended.
+
+        Args:
+            what: ``PID`` or ``PID@NODE``.
+
+        Returns:
+            Fires with it; errbacks with NoSuchProcessError where nothing is known of it, or CommandError where
+            there is no such node.
+        """
+        who, _, node = what.partition("@")
+        pid = _pid_of(who)
+        if pid is None:
+            return fail(NoSuchProcessError(what[:80]))
+        try:
+            neighbour = self._courier.ask.neighbour(node) if node else None
+        except IridiumError as error:
+            return fail(error)
+        if neighbour is None:
+            past = self._processes.past(pid)
+            return fail(NoSuchProcessError(what[:80])) if past is None else succeed(past)
+        output = ""
+        done: Deferred[Past] = Deferred(lambda _: stop())
+
+        def printed(text: str) -> None:
+            nonlocal output
+            output = (output + text)[-MOST_TEXT:]
+
+        def ended(how: Exit) -> None:
+            if not neighbour.peer.up or (how.reason == NO_PROCESS and not output):
+                done.errback(NoSuchProcessError(what[:80]))
+            else:
+                done.callback(Past(pid, how, output))
+
+        stop = self._courier.ask.observe_there(neighbour, pid, Observer(printed, ended))
+        return done
+
+    def why(self, what: str) -> Deferred[Live | Dead | Past]:
         """What a process is doing, or how it has ended.
 
         Args:
@@ -172,7 +234,7 @@ class Reach:
             return self.find(what).addCallback(lambda pid: self._why(pid, ""))
         return self._why(number, node)
 
-    def _why(self, pid: int, node: str) -> Deferred[Live | Dead]:
+    def _why(self, pid: int, node: str) -> Deferred[Live | Dead | Past]:
         home = self._courier.ask.home_of(pid) if not node else None
         try:
             neighbour = self._courier.ask.neighbour(node) if node else None
@@ -185,7 +247,7 @@ class Reach:
         else:
             asking = succeed(self._processes.live(pid) or self._processes.why(pid))
 
-        def check(found: Live | Dead | None) -> Live | Dead:
+        def check(found: Live | Dead | Past | None) -> Live | Dead | Past:
             if found is None:
                 raise NoSuchProcessError(f"{pid}@{node}" if node else str(pid))
             return found

@@ -44,7 +44,8 @@ class ProcessInfo(msgspec.Struct, frozen=True):
         pid: on that node.
         name: that it is registered under, or "".
         program: what it runs.
-        state: running, waiting (for a message), sleeping, asking (something of its node), or idle (a session).
+        state: running, waiting (for a message), sleeping, asking (something of its node, or for room for
+            its output), or idle (a session).
         instructions: executed so far.
         mailbox: messages that wait.
         parent: the pid of whoever spawned it, 0 for nobody on that node.
@@ -58,6 +59,43 @@ class ProcessInfo(msgspec.Struct, frozen=True):
     instructions: int
     mailbox: int
     parent: int
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """The processes of a cluster, as far as they are known.
+
+    Attributes:
+        processes: those of this node first.
+        more: how many more there are, by node; only where there are some.
+        silent: nodes that have not answered, or not to the end.
+    """
+
+    processes: list[ProcessInfo]
+    more: dict[str, int]
+    silent: list[str]
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """What this node and another have exchanged since this one started.
+
+    Attributes:
+        node: the alias or id of the other.
+        sent, received: payloads, each with many messages of processes, or with one line of control.
+        resent: lines that were sent again, on another link.
+        repeated: lines that came again, and were dropped.
+        dropped: payloads that were on their way when a session ended.
+        refused: messages that found no room for that node, in this session.
+        unknown: pids that arrived as 0, since there were too many, in this session.
+    """
+
+    node: str
+    sent: int
+    received: int
+    resent: int
+    repeated: int
+    dropped: int
+    refused: int
+    unknown: int
 
 
 class TooManyProcessesError(IridiumError):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections import OrderedDict
 
 from iridium.processes.kept import Live, instruction_at, top_of_stack
 from iridium.processes.names import Names
-from iridium.processes.types import ProcessInfo
+from iridium.processes.types import Listing, ProcessInfo
 from iridium.scheduler.table import ProcessTable
 from iridium.vm import VM
 from iridium.vm.record import Record, Stop, Waiting
@@ -50,14 +51,14 @@ class Views:
 
     def running(self, node: str = "") -> list[ProcessInfo]:
         """The processes that live, at most :data:`MOST_LISTED` of them."""
-        found: list[ProcessInfo] = []
-        for record in self._table.records():
-            if record.kind not in (PROCESS, SESSION, MAILBOX):
-                continue
-            found.append(self._info(record, node))
-            if len(found) >= MOST_LISTED:
-                break
-        return found
+        living = (record for record in self._table.records() if record.kind in (PROCESS, SESSION, MAILBOX))
+        return [self._info(record, node) for record in itertools.islice(living, MOST_LISTED)]
+
+    def listing(self, node: str = "") -> Listing:
+        """The same, and how many more there are."""
+        rows = self.running(node)
+        more = self._table.count(PROCESS, SESSION, MAILBOX) - len(rows) if len(rows) == MOST_LISTED else 0
+        return Listing(rows, {node: more} if more > 0 else {}, [])
 
     def _info(self, record: Record, node: str) -> ProcessInfo:
         pid = int(record.pid)

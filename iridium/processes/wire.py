@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-from iridium.processes.kept import Dead, Live
+from iridium.processes.kept import Dead, Live, Past
 
 LETTERS = 0
 """Records of messages, as :class:`iridium.vm.runtime.layout.Letter` has them."""
@@ -47,6 +47,8 @@ class Spawn(Control, tag="spawn"):
         name: to register it under, or "".
         title: what people call the program.
         output: whether the asking node observes it; the number of that is the one of the request.
+        waits: whether that node misses nothing of the output: the process waits while there is no room on the way,
+            and while the node says so.
     """
 
     n: Number
@@ -57,6 +59,7 @@ class Spawn(Control, tag="spawn"):
     name: Title = ""
     title: Title = ""
     output: bool = False
+    waits: bool = False
 
 
 class Spawned(Control, tag="spawned"):
@@ -129,29 +132,56 @@ class List(Control, tag="list"):
 
 
 class Listed(Control, tag="listed"):
-    """The answer, in lines of some hundred; ``more`` says whether another follows."""
+    """The answer, in lines of some hundred.
+
+    Attributes:
+        n: the number of the request.
+        rows: processes.
+        more: whether another line follows.
+        left: processes that are in none of them, since there are so many.
+    """
 
     n: Number
     rows: list[tuple[Pid, Title, Title, Title, Number, Number, Pid]]
     more: bool = False
+    left: Number = 0
 
 
 class Observe(Control, tag="observe"):
-    """Send me what that process of yours has printed and will print, and how it ends; or do so no longer."""
+    """Send me what that process of yours has printed and will print, and how it ends; or do so no longer.
+
+    Attributes:
+        n: the number of the observation.
+        pid: which; 0 in a message about an observation that there is.
+        on: whether it is wanted.
+        waits: of an observation that a request to spawn began: whether it still is to miss nothing.
+        paused: whether the process is to wait now, once what it may print without a reader is full.
+    """
 
     n: Number
     pid: Pid
     on: bool = True
+    waits: bool = False
+    paused: bool = False
 
 
 class Output(Control, tag="output"):
-    """What a process of mine that you observe has printed; and how it has ended, if it has."""
+    """What a process of mine that you observe has printed; and how it has ended, if it has.
+
+    Attributes:
+        n: the number of the observation.
+        text: what it has printed.
+        ended: whether that is all.
+        reason, fault: how it has ended.
+        missed: characters that are missing before the text, since there was no room for them.
+    """
 
     n: Number
     text: Text = ""
     ended: bool = False
     reason: Word = 0
     fault: Text = ""
+    missed: Number = 0
 
 
 class Why(Control, tag="why"):
@@ -162,11 +192,12 @@ class Why(Control, tag="why"):
 
 
 class Told(Control, tag="told"):
-    """The answer; neither where nothing is known of it."""
+    """The answer; none of them where nothing is known of it."""
 
     n: Number
     live: Live | None = None
     dead: Dead | None = None
+    past: Past | None = None
 
 
 AnyControl = (

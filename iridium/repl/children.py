@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from iridium.processes import Exit
+from iridium.repl.screen import missed
 
 PATIENCE = 0.1
 """Seconds until a line is shown that has not ended."""
@@ -22,11 +23,11 @@ class Children:
     """Shows what processes print.
 
     Args:
-        show: takes a line.
+        show: takes who says it, and a line.
         call_later: the reactor's.
     """
 
-    def __init__(self, show: Callable[[str], None], call_later: Callable[..., Any]) -> None:
+    def __init__(self, show: Callable[[str, str], None], call_later: Callable[..., Any]) -> None:
         self._show = show
         self._call_later = call_later
         self._partial: dict[int, str] = {}
@@ -47,6 +48,12 @@ class Children:
             if self._timer is None:
                 self._timer = self._call_later(PATIENCE, self._lose_patience)
 
+    def missed(self, pid: int, count: int) -> None:
+        """So many characters that a process has printed have not come here."""
+        if not self._ended:
+            self._finish(pid)
+            self._line(pid, missed(count))
+
     def ended(self, pid: int, how: Exit) -> None:
         """A process has ended."""
         if not self._ended:
@@ -62,7 +69,7 @@ class Children:
             self._timer = None
 
     def _line(self, pid: int, line: str) -> None:
-        self._show(f"[{pid}] {line}")
+        self._show(f"[{pid}]", line)
 
     def _finish(self, pid: int) -> None:
         if pid in self._partial:

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from iridium.assembler import Fragment
 from iridium.errors import CommandError, IridiumError
+from iridium.processes import Process
 from iridium.repl.children import Children
 from iridium.repl.commands import TABLE
 from iridium.repl.commands.running import report
@@ -28,7 +29,7 @@ from iridium.repl.commands.table import (
     split_json,
 )
 from iridium.repl.execution import Ending, Execution
-from iridium.repl.screen import BANNER, Screen
+from iridium.repl.screen import BANNER, Screen, missed
 from iridium.repl.services import Node
 from iridium.repl.visible import shortened
 from iridium.repl.workspace import Workspace
@@ -120,6 +121,11 @@ class Session:
         self._quitting = False
         self._ended = False
         self._unfollow: Callable[[], None] | None = None
+        # The process whose output the line that is being done shows and waits for; and the pid of one that it only
+        # watches, with the characters that could not be shown.
+        self._source: Process | None = None
+        self._watched = 0
+        self._missed = 0
 
     @property
     def pid(self) -> int:
@@ -189,16 +195,22 @@ class Session:
         return True
 
     def pause_output(self) -> None:
-        """The other end does not read: a program that prints waits, and so do all lines."""
+        """The other end does not read: a program that prints waits, a process that a line waits for, all lines."""
         self._screen.paused = True
         if self._execution is not None:
             self._execution.pause()
+        if self._source is not None:
+            self._source.pause()
 
     def resume_output(self) -> None:
         """The other end reads again."""
         self._screen.resume()
-        if self._execution is not None and not self._screen.paused:
+        if self._reads:
+            self.show_missed()
+        if self._execution is not None and self._reads:
             self._execution.resume()
+        if self._source is not None and self._reads:
+            self._source.resume()
         self._pump()
 
     def quit(self) -> None:
@@ -374,20 +386,52 @@ class Session:
 
     # What the other end sees.
 
-    def _news(self, line: str) -> None:
-        self._screen.news(line)
+    def _news(self, source: str, line: str) -> None:
+        self._screen.news(source, line)
 
-    def show(self, result: Result) -> None:
-        """Show a result before the line that it belongs to is done; dropped while the other end does not read."""
-        if self._reads:
+    def show(self, result: Result, *, anyway: bool = False) -> None:
+        """Show a result before the line that it belongs to is done.
+
+        Args:
+            result: dropped while the other end does not read, since more may come without end.
+            anyway: whether it is shown all the same.
+        """
+        if self._reads or anyway:
             as_json = self._current is not None and self._current.as_json
             self._screen.write_line(render(result, as_json=as_json))
 
+    def reads_from(self, process: Process | None) -> None:
+        """The line that is being done waits for this process, or for none any more, and shows all that it prints:
+        while the other end does not read, the process waits.
+        """
+        self._source = process
+        if process is not None and self._screen.paused and not self._ended:
+            process.pause()
+
     def show_output(self, text: str) -> None:
-        """Show what a process prints while the line that asked for it is being done."""
+        """Show what a process prints that waits for the reader of this session."""
+        as_json = self._current is not None and self._current.as_json
+        (self._screen.write_json_output if as_json else self._screen.write)(text)
+
+    def show_observed(self, pid: int, text: str) -> None:
+        """Show what a process prints that waits for nobody: what the other end does not read is only counted."""
         if self._reads:
-            as_json = self._current is not None and self._current.as_json
-            (self._screen.write_json_output if as_json else self._screen.write)(text)
+            self.show_output(text)
+        else:
+            self.miss(pid, len(text))
+
+    def miss(self, pid: int, count: int) -> None:
+        """Say how much of the output of a process is not shown, once the other end reads."""
+        self._watched = pid
+        self._missed += count
+        if self._reads:
+            self.show_missed()
+
+    def show_missed(self) -> None:
+        """Say so now, before more of it or its end is shown."""
+        if self._missed:
+            self._screen.write_line(f"[{self._watched}] {missed(self._missed)}\n")
+            self._missed = 0
 
     def _show(self, result: Result | None, line: _Line) -> None:
         if result is not None:

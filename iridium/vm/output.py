@@ -36,10 +36,12 @@ class Ring(ctypes.Structure):
 
     written: int
     read: int
+    told: int
 
     _fields_ = [
         ("written", ctypes.c_uint64),  # items ever appended; the next goes to this index modulo the capacity
         ("read", ctypes.c_uint64),  # items ever taken
+        ("told", ctypes.c_uint64),  # items of which the reader has been told
     ]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -11,9 +12,11 @@ from twisted.python.failure import Failure
 
 from iridium.assembler.operands import OperandError, string
 from iridium.errors import CommandError
+from iridium.events import Event
 from iridium.processes import End, Exit, Message, ProcessInfo
-from iridium.processes.kept import Dead, Live
-from iridium.repl.commands.spawning import GROUP, Ended
+from iridium.processes.kept import Dead, Live, Past
+from iridium.processes.types import Listing, NoSuchProcessError
+from iridium.repl.commands.spawning import GROUP, Ended, HasEnded
 from iridium.repl.commands.table import Answer, Command, Done, Result, columns, number
 from iridium.vm.runtime.layout import BYTES_MESSAGE, END_MESSAGE, PID_MESSAGE
 
@@ -33,12 +36,20 @@ _KINDS = {PID_MESSAGE: "pid", BYTES_MESSAGE: "bytes", END_MESSAGE: "end"}
 
 
 class ProcessList(Result):
-    """Processes, of this node or of all."""
+    """Processes, of this node or of all.
+
+    Attributes:
+        processes: as far as they are known.
+        more: how many more there are, by node; only where there are some.
+        silent: nodes that have not answered.
+    """
 
     processes: list[ProcessInfo]
+    more: dict[str, int]
+    silent: list[str]
 
     def text(self) -> str:
-        """A table."""
+        """A table, and what is not in it."""
         rows = [("node", "pid", "name", "program", "state", "instructions", "mailbox", "parent")]
         rows += [
             (
@@ -53,7 +64,16 @@ class ProcessList(Result):
             )
             for p in self.processes
         ]
-        return columns(rows)
+        return "\n".join([columns(rows), *unlisted(self.more, self.silent)])
+
+
+def unlisted(more: dict[str, int], silent: list[str]) -> list[str]:
+    """What a list of processes does not show, in words."""
+    return [f"{count} more on {node}" for node, count in more.items()] + [f"{n} did not answer" for n in silent]
+
+
+def _process_list(listing: Listing) -> ProcessList:
+    return ProcessList(listing.processes, listing.more, listing.silent)
 
 
 class Taken(msgspec.Struct):
@@ -85,13 +105,18 @@ class Messages(Result):
 
 
 class WhyResult(Result):
-    """What a process is doing, or how it has ended: one of the two."""
+    """What a process is doing, how it has crashed or was ended, or that it ended normally: one of the three."""
 
-    live: Live | None
-    dead: Dead | None
+    live: Live | None = None
+    dead: Dead | None = None
+    past: Past | None = None
 
     def text(self) -> str:
-        """The state or the fault, where that is, the registers that are not 0, the stack, the last output."""
+        """The state or the fault, where that is, registers that are not 0, stack, last output and events."""
+        if self.past is not None:
+            past = self.past
+            heading = f"process {past.pid} ended: {past.how.fault or past.how.text}"
+            return "\n".join([heading, *_rest(past.output, past.events)])
         found = self.live or self.dead
         assert found is not None
         if self.live is not None:
@@ -116,9 +141,20 @@ class WhyResult(Result):
         lines.append("registers: " + ("  ".join(registers) or "all 0"))
         if found.stack:
             lines.append("stack: " + "  ".join(map(str, found.stack)))
-        if found.output:
-            lines += ["last output:", *(f"    {line}" for line in found.output.rstrip("\n").split("\n")[-10:])]
-        return "\n".join(lines)
+        return "\n".join([*lines, *_rest(found.output, found.events)])
+
+
+def _rest(output: str, events: list[Event]) -> list[str]:
+    """The last output of a process, and the last events about it, as lines."""
+    lines: list[str] = []
+    if output:
+        lines += ["last output:", *(f"    {line}" for line in output.rstrip("\n").split("\n")[-10:])]
+    if events:
+        lines.append("last events:")
+    for event in events:
+        when = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(event.time))
+        lines.append(f"    {when} {event.kind}" + (f": {event.detail}" if event.detail else ""))
+    return lines
 
 
 class DeadLetter(msgspec.Struct):
@@ -157,10 +193,10 @@ def list_processes(session: Session, arguments: list[str]) -> Answer:
     """``!ps``."""
     if arguments and arguments[0] != ALL:
         raise CommandError(f"type: !ps [{ALL}]")
-    listing = session.node.courier.ask.list_all() if arguments else None
-    if listing is not None:
-        return listing.addCallback(ProcessList)
-    return ProcessList(session.node.processes.running(session.node.courier.ask.name))
+    asking = session.node.courier.ask
+    if arguments:
+        return asking.list_all().addCallback(_process_list)
+    return _process_list(session.node.processes.views.listing(asking.name))
 
 
 def kill(session: Session, arguments: list[str]) -> Answer:
@@ -228,37 +264,58 @@ def _taken(message: Message | End) -> Taken:
 def observe(session: Session, arguments: list[str]) -> Answer:
     """``!observe``: shows what is kept and what comes, until the process ends or somebody interrupts it."""
     what = arguments[0]
+    asking: Deferred[Any] = session.node.reach.find(what)
     stop: Callable[[], None] = lambda: None  # noqa: E731 - until it is known what to stop
     done: Deferred[Result] = Deferred(lambda _: interrupted())
 
     def interrupted() -> None:
-        finding.cancel()
-        stop()
+        session.show_missed()
         done.callback(Done("no longer observing"))
+        asking.cancel()
+        stop()
 
     def found(pid: int) -> None:
         nonlocal stop
 
         def ended(how: Exit) -> None:
             if not done.called:
+                session.show_missed()
                 done.callback(Ended(pid, how.reason, how.text, how.fault))
 
-        stop = session.node.reach.observe(pid, session.show_output, ended)
+        stop = session.node.reach.observe(
+            pid,
+            lambda text: session.show_observed(pid, text),
+            ended,
+            lambda count: session.miss(pid, count),
+        )
+
+    def gone(failure: Failure) -> Deferred[None]:
+        """It has ended, perhaps: then what is kept of it is shown."""
+        nonlocal asking
+        failure.trap(NoSuchProcessError)
+        asking = session.node.reach.past(what)
+        return asking.addCallback(show)
+
+    def show(past: Past) -> None:
+        if not done.called:
+            session.show_output(past.output)
+            done.callback(HasEnded(past.pid, past.how.reason, past.how.text, past.how.fault))
 
     def failed(failure: Failure) -> None:
         if not done.called:
             done.errback(failure)
 
-    finding = session.node.reach.find(what)
-    finding.addCallbacks(found).addErrback(failed)
+    asking.addCallbacks(found, gone).addErrback(failed)
     return done
 
 
 def why(session: Session, arguments: list[str]) -> Answer:
     """``!why``."""
 
-    def told(found: Live | Dead) -> Result:
-        return WhyResult(found, None) if isinstance(found, Live) else WhyResult(None, found)
+    def told(found: Live | Dead | Past) -> Result:
+        if isinstance(found, Past):
+            return WhyResult(past=found)
+        return WhyResult(live=found) if isinstance(found, Live) else WhyResult(dead=found)
 
     return session.node.reach.why(arguments[0]).addCallback(told)
 

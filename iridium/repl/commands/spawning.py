@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 
 from iridium.assembler import assemble, decode_source
 from iridium.errors import CommandError
@@ -26,6 +27,12 @@ GROUP = "processes"
 
 WAIT = "--wait"
 """The word that asks for the end of a process."""
+
+START = "--start"
+"""The word of a program that does not."""
+
+HERE = "@"
+"""Stands for this node where a program has to name one; no alias has that character."""
 
 ON = " on "
 """What stands before the node in ``!spawn PATH on NODE``."""
@@ -69,6 +76,14 @@ class Ended(Result):
     def text(self) -> str:
         """A sentence."""
         return f"process {self.pid} ended: {self.fault or self.how}"
+
+
+class HasEnded(Ended):
+    """How a process had ended before somebody asked for its output."""
+
+    def text(self) -> str:
+        """A sentence."""
+        return f"process {self.pid} has ended: {self.fault or self.how}"
 
 
 class ImagePart(Result):
@@ -129,12 +144,13 @@ def start(
     """
     children = session.children
     process: Process | None = None
-    early: list[str] = []
+    early: list[str] | None = []
 
     def printed(text: str) -> None:
         # What comes before anybody knows its pid waits for that.
         if process is None:
-            early.append(text)
+            if early is not None:
+                early.append(text)
         elif waits and waiting:
             session.show_output(text)
         else:
@@ -142,13 +158,21 @@ def start(
 
     waiting = waits
 
+    def failed(failure: Failure) -> Failure:
+        """It was not started; or it will be, and nobody wants to know any more."""
+        nonlocal early
+        early = None
+        return failure
+
     def spawned(found: Process) -> Result | Deferred[Result]:
         nonlocal process
         process = found
         result = Spawned(found.pid, on, title)
         if waits and not quiet:
-            session.show(result)
-        for text in early:
+            session.show(result, anyway=True)
+        if waits:
+            session.reads_from(found)
+        for text in early or ():
             printed(text)
         if waits:
             return wait(found)
@@ -159,12 +183,15 @@ def start(
         def stop(_: Deferred[Result]) -> None:
             nonlocal waiting
             waiting = False
+            session.reads_from(None)
+            found.detach()
             done.callback(Done(f"process {found.pid} goes on"))
 
         done: Deferred[Result] = Deferred(stop)
 
         def ended(how: Exit) -> None:
             if waiting:
+                session.reads_from(None)
                 done.callback(Ended(found.pid, how.reason, how.text, how.fault))
             else:
                 children.ended(found.pid, how)
@@ -172,8 +199,14 @@ def start(
         found.when_done().addCallback(ended)
         return done
 
-    spawning = session.node.reach.spawn(image, on=on, title=title, on_output=printed, parent=session.pid)
-    return spawning.addCallback(spawned)
+    def missed(count: int) -> None:
+        if process is not None:
+            children.missed(process.pid, count)
+
+    spawning = session.node.reach.spawn(
+        image, on=on, title=title, on_output=printed, on_missed=missed, parent=session.pid, waits=waits
+    )
+    return spawning.addCallbacks(spawned, failed)
 
 
 def _hash(text: str) -> str:
@@ -203,12 +236,14 @@ def take_image(session: Session, arguments: list[str]) -> Answer:
 
 def spawn_sent(session: Session, arguments: list[str]) -> Answer:
     """``!spawn_sent``: as ``!spawn``, of an image that ``!spawn_image`` has brought."""
-    digest = _hash(arguments[0])
-    title, on, waits = _words(arguments[1])
-    program = session.node.courier.images.program(digest)
+    digest, way, node, title = arguments
+    if way not in (WAIT, START):
+        raise CommandError(f"{shortened(way)} is neither {WAIT} nor {START}")
+    program = session.node.courier.images.program(_hash(digest))
     if program is None:
         raise CommandError("that image is not here; send it with !spawn_image")
-    return start(session, program.image, title, on, waits=waits, quiet=True)
+    on = "" if node == HERE else node
+    return start(session, program.image, title, on, waits=way == WAIT, quiet=True)
 
 
 COMMANDS = (
@@ -239,9 +274,9 @@ COMMANDS = (
         "start a process of an image that is here; `iridium spawn` uses it",
         spawn_sent,
         Spawned,
-        "HASH TITLE [on NODE] [--wait]",
-        least=2,
-        most=2,
+        "HASH HOW NODE TITLE",
+        least=4,
+        most=4,
         rest=True,
     ),
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from iridium.processes.types import Exchange
 from iridium.repl.commands.table import Answer, Command, Result, columns
 
 if TYPE_CHECKING:
@@ -41,6 +42,50 @@ class WorkerStats(msgspec.Struct):
     instructions: int
 
 
+class ProcessStats(msgspec.Struct):
+    """The processes of the node, and what of their messages came to nothing since it started.
+
+    Attributes:
+        alive: processes, sessions, mailboxes of Python, and pids that stand for processes of other nodes.
+        dead_letters: messages to nobody.
+        overruns: messages that found a full mailbox.
+        unread: messages that were in mailboxes when their processes ended.
+        lost: what waited for other nodes when the sessions with them ended.
+        false_images: images from other nodes that were not what their hash says.
+        nodes: what was exchanged with each other node.
+    """
+
+    alive: int
+    dead_letters: int
+    overruns: int
+    unread: int
+    lost: int
+    false_images: int
+    nodes: list[Exchange]
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Names and values."""
+        rows = [
+            ("processes", f"{self.alive} pids on this node"),
+            (
+                "messages",
+                f"{self.dead_letters} to nobody, {self.overruns} to full mailboxes, {self.unread} unread, "
+                f"{self.lost} lost with a node",
+            ),
+        ]
+        if self.false_images:
+            rows.append(("images", f"{self.false_images} not what their hash says"))
+        for e in self.nodes:
+            rows.append(
+                (
+                    f"node {e.node}",
+                    f"{e.sent} payloads sent, {e.received} received, {e.dropped} dropped, {e.resent} resent, "
+                    f"{e.repeated} repeated; {e.refused} messages refused, {e.unknown} pids unknown",
+                )
+            )
+        return rows
+
+
 class Stats(Result):
     """What runs programs here.
 
@@ -52,6 +97,7 @@ class Stats(Result):
         programs: VMs that run on the node, those that wait included.
         machine: the session's.
         workers: each worker thread; none before the first program runs on.
+        processes: those of the node, and what became of their messages.
     """
 
     engine: str
@@ -61,6 +107,7 @@ class Stats(Result):
     programs: int
     machine: MachineStats
     workers: list[WorkerStats]
+    processes: ProcessStats
 
     def text(self) -> str:
         """Names and values, the session's machine first."""
@@ -81,7 +128,7 @@ class Stats(Result):
         ]
         for number, worker in enumerate(self.workers):
             rows.append((f"worker {number}", f"{worker.turns} turns, {worker.instructions} instructions"))
-        return columns(rows)
+        return columns([*rows, *self.processes.rows()])
 
 
 def show_stats(session: Session, arguments: list[str]) -> Answer:
@@ -96,14 +143,29 @@ def show_stats(session: Session, arguments: list[str]) -> Answer:
         scheduler.running,
         _machine(session),
         [WorkerStats(*counts) for counts in workers.worker_counts] if workers is not None else [],
+        _processes(session),
+    )
+
+
+def _processes(session: Session) -> ProcessStats:
+    courier, shared = session.node.courier, session.node.processes.table.shared
+    return ProcessStats(
+        int(shared.alive),
+        int(shared.dead_letters),
+        int(shared.overruns),
+        int(shared.unread),
+        courier.lost,
+        courier.images.lies,
+        courier.exchanges(),
     )
 
 
 def _machine(session: Session) -> MachineStats:
     vm = session.workspace.vm
     native = vm.program.frozen().native
-    compiled = native.compiled if native is not None else None
-    tier = "reference" if native is None else "interpreter" if compiled is None else "compiled"
+    # Where there is no machine code, a program that uses processes has a native form of Python objects.
+    compiled = getattr(native, "compiled", None)
+    tier = "compiled" if compiled is not None else "interpreter" if hasattr(native, "compiled") else "reference"
     return MachineStats(
         tier,
         vm.record.instructions,
@@ -118,7 +180,7 @@ COMMANDS = (
     Command(
         "!stats",
         GROUP,
-        "show what runs programs here: engine, tier, instructions, turns, threads",
+        "show what runs programs here, and what became of the messages of processes",
         show_stats,
         Stats,
         urgent=True,

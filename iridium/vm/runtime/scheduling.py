@@ -181,7 +181,9 @@ def tell_output(shared: Shared, vm: Record) -> None:
     """Let the host read what a VM has printed, while it goes on."""
     if vm.output != 0 and vm.in_events == 0:
         ring = at(Ring, vm.output)
-        if ring.written != load_acquire(ring, "read"):
+        # Once: a reader that leaves it there for now knows.
+        if ring.written != ring.told and ring.written != load_acquire(ring, "read"):
+            ring.told = ring.written
             tell_host(shared, vm, u32(RUNNING))
 
 
