@@ -9,6 +9,7 @@ from iridium.vm.machine import VM
 from iridium.vm.output import Tag
 from iridium.vm.program import Program
 from iridium.vm.record import Waiting
+from iridium.vm.runtime.calls import calls
 
 Step = Callable[[], int]
 """A decoded instruction: executes it and gives the index of the one that runs next."""
@@ -70,6 +71,12 @@ class Scratch:
         self.heap_limit = record.heap_limit
         self.stack_limit = record.stack_limit
         self.output = vm.output
+
+    def others_first(self, work: int) -> None:
+        """Before an instruction that can take long: let it wait for the next turn if this one has lasted long."""
+        record = self.vm.record
+        if record.worker and calls.must_yield(record, work):
+            raise Wait(Waiting.TURN)
 
     def index_of(self, address: int) -> int | None:
         """The index of the instruction at an address, or None where there is none."""
