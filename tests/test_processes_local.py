@@ -13,11 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from iridium.assembler import assemble
 from iridium.processes import End, Mailbox, Message, Process
 from iridium.processes.kept import MOST_DEAD, MOST_OUTPUTS, MOST_TEXT, Outputs
 from iridium.processes.names import LONGEST_NAME
 from iridium.processes.types import TooManyProcessesError
 from iridium.scheduler.workers import INLINE_ROUND, INLINE_TURN
+from iridium.vm.native.flow import Flow
+from iridium.vm.program import Program
 from iridium.vm.record import Record
 from iridium.vm.runtime import mailbox, scheduling, timers, turns
 from iridium.vm.runtime.calls import calls
@@ -561,6 +564,12 @@ def test_a_spinner_does_not_keep_others_waiting(local: Local) -> None:
 def test_stored_messages_have_their_size() -> None:
     """Protects the arithmetic of the ring: a message has the size that the runtime counts with."""
     assert ctypes.sizeof(Stored) == mailbox.MESSAGE
+
+
+def test_compiled_code_goes_on_where_it_waited() -> None:
+    """A turn that begins with a message is compiled from its first instruction on, wherever the RECV stands."""
+    flow = Flow(Program(assemble(".code\nagain: send $1 $2\nrecv $3 $4 $5\ninc $2\nrecvt $2\ndjmpe @again\n")))
+    assert flow.checkpoints >= {1, 3}
 
 
 LONG_STRING = f".data\ns: .asciiz '{'x' * 60_000}'\n"
