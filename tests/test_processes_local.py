@@ -45,6 +45,7 @@ from iridium.vm.runtime.processes import work_off
 from iridium.vm.runtime.queue import BATCH
 from iridium.vm.runtime.scheduling import ALONE, ROUND, TURN
 from iridium.vm.runtime.slots import REUSE_AFTER
+from iridium.vm.semantics.process import OFTEN
 from tests.local import Local, switch
 from tests.local import local as _local
 
@@ -643,6 +644,19 @@ def test_what_takes_long_is_executed_once(monkeypatch: pytest.MonkeyPatch, slow:
         assert process.output == 10 * "x"
     if slow.startswith("spawn"):
         assert local.shared.spawned == 12
+    local.close()
+
+
+def test_messages_in_plain_python_end_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without machine code sending takes long too, so a turn ends after some messages once it has lasted long."""
+    switch("python", monkeypatch)
+    local = Local("python")
+    time = iter(range(0, 10**12, turns.LONGEST_TURN))
+    monkeypatch.setattr(turns, "now", lambda worker: next(time))
+    box = local.processes.mailbox()
+    assert local.run(COUNTING, {1: box.pid, 3: 200})[0].reason == 200
+    assert [message.value for message in local.messages(box)] == list(range(200))
+    assert local.scheduler.workers.worker_counts[0][0] >= 200 // OFTEN // 3
     local.close()
 
 

@@ -39,7 +39,7 @@ CALL = 1_000_000
 INLINE_CALL = 2_000_000
 """Nanoseconds of one call on the reactor thread: how long the network may wait."""
 
-INLINE_TURN = 1024
+INLINE_TURN = 2048
 """Instructions of a turn in plain Python, whoever waits behind: some tenths of a millisecond."""
 
 INLINE_BATCH = 2

@@ -11,7 +11,7 @@ from iridium.vm.runtime.calls import calls
 from iridium.vm.runtime.layout import BYTES_MESSAGE, PID_MESSAGE, WORD_MESSAGE
 from iridium.vm.runtime.mailbox import DOES_NOT_FIT, DONE, LATER
 from iridium.vm.runtime.processes import ITSELF
-from iridium.vm.runtime.turns import SPAWNED, WATCHED
+from iridium.vm.runtime.turns import LOOK, SPAWNED, WATCHED
 from iridium.vm.semantics.scratch import U32, Halt, Scratch, Step, Trap, Wait, does, wrap
 
 
@@ -78,11 +78,23 @@ def spawnon(s: Scratch, k: int, a: int, b: int, c: int) -> Step:
     return step
 
 
+OFTEN = 8
+"""Messages sent or taken in plain Python between two looks at the clock: each takes some microseconds."""
+
+
+def _in_python(s: Scratch) -> None:
+    """Before an instruction that takes much longer in plain Python than in machine code."""
+    s.messages += 1
+    if s.messages % OFTEN == 0 and not calls.native:
+        s.others_first(LOOK)
+
+
 def _send(kind: int) -> Callable[[Scratch, int, int, int], Step]:
     def make(s: Scratch, k: int, a: int, b: int) -> Step:
         r = s.registers
 
         def step() -> int:
+            _in_python(s)
             s.equal = calls.send(s.vm.record, r[a] & U32, kind, r[b] & U32) != 0
             return k
 
@@ -115,6 +127,7 @@ def recv(s: Scratch, k: int, a: int, b: int, c: int) -> Step:
     r = s.registers
 
     def step() -> int:
+        _in_python(s)
         message = calls.receive(s.vm.record)
         if not message:
             raise Wait(Waiting.MESSAGE)
@@ -131,6 +144,7 @@ def recvt(s: Scratch, k: int, a: int) -> Step:
     r = s.registers
 
     def step() -> int:
+        _in_python(s)
         result = calls.wait_for_message(s.vm.record, r[a])
         if not result:
             raise Wait(Waiting.MESSAGE)

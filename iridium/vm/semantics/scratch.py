@@ -44,8 +44,8 @@ class Scratch:
     """The state of the VM whose turn it is, in the form that closures are quickest on."""
 
     __slots__ = (
-        "base", "bp", "count", "equal", "floats", "heap", "heap_limit", "heap_size", "loop", "output",
-        "read_only", "registers", "remainder", "sp", "stack", "stack_limit", "vm",
+        "base", "bp", "count", "equal", "floats", "heap", "heap_limit", "heap_size", "loop", "messages",
+        "output", "read_only", "registers", "remainder", "sp", "stack", "stack_limit", "vm",
     )  # fmt: skip
 
     vm: VM
@@ -58,6 +58,7 @@ class Scratch:
         self.count = 0  # instructions decoded so far
         self.equal: bool | int = 0
         self.remainder = self.bp = self.sp = self.loop = 0
+        self.messages = 0  # sent or taken by whoever runs the program
         self.heap: memoryview | None = None
         self.stack: memoryview | None = None
         self.heap_size = self.heap_limit = self.stack_limit = 0
