@@ -93,7 +93,8 @@ async def test_fair(make: Callable[[], Scheduler]) -> None:
     for task in tasks:
         task.stop()
     counts = [vm.record.instructions for vm in vms]
-    assert max(counts) <= 1.1 * min(counts), counts
+    # Other programs keep a thread waiting, and with it the VMs of its batch, for some of this half a second.
+    assert max(counts) <= 1.3 * min(counts), counts
     workers = scheduler.workers
     assert workers is not None
     assert sum(executed for _, executed in workers.worker_counts) >= sum(counts)
