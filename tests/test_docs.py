@@ -320,6 +320,16 @@ def test_limits_of_processes_are_those_of_the_code() -> None:
     assert told == in_code
 
 
+def test_limits_of_the_native_engines_are_those_of_the_code() -> None:
+    """The table of limits of docs/native.md has the values of the code, and the shell's page the same of them."""
+    told = {row[0].strip("`"): float(row[1]) for row in table_rows("docs/native.md", "Limits")}
+    for name, value in told.items():
+        module, _, constant = name.rpartition(".")
+        assert getattr(importlib.import_module(f"iridium.{module}"), constant) == value, name
+    most = f"{int(told['scheduler.workers.MOST_RUNNING']):,}".replace(",", " ")
+    assert f"and {most} where it has" in TEXT["docs/shell.md"]
+
+
 def test_there_are_programs() -> None:
     """The tutorial's programs are found, so that the tests below test something."""
     assert len([block for block in PROGRAMS if block.page == "docs/tutorial.md"]) >= 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import heapq
+import itertools
 import random
 from collections import deque
 from typing import Any
@@ -17,9 +18,11 @@ from iridium.processes import End, Mailbox, Message, Process
 from iridium.processes.kept import MOST_DEAD, MOST_OUTPUTS, MOST_TEXT, Outputs
 from iridium.processes.names import LONGEST_NAME
 from iridium.processes.types import TooManyProcessesError, WrongNameError
-from iridium.vm import Program
+from iridium.scheduler.workers import INLINE_ROUND, INLINE_TURN
+from iridium.vm.native.flow import Flow
+from iridium.vm.program import Program
 from iridium.vm.record import Record
-from iridium.vm.runtime import mailbox, timers
+from iridium.vm.runtime import mailbox, scheduling, timers, turns
 from iridium.vm.runtime.calls import calls
 from iridium.vm.runtime.layout import (
     ENDED,
@@ -32,13 +35,17 @@ from iridium.vm.runtime.layout import (
     SLOT_MASK,
     WORD_MESSAGE,
     Shared,
+    Worker,
 )
 from iridium.vm.runtime.layout import (
     Message as Stored,
 )
 from iridium.vm.runtime.mailbox import DEAD_RING, LONGEST_MESSAGE, MOST_BYTES, MOST_MESSAGES
 from iridium.vm.runtime.processes import work_off
+from iridium.vm.runtime.queue import BATCH
+from iridium.vm.runtime.scheduling import ALONE, ROUND, TURN
 from iridium.vm.runtime.slots import REUSE_AFTER
+from iridium.vm.semantics.process import OFTEN
 from tests.local import Local, switch
 from tests.local import local as _local
 
@@ -588,3 +595,158 @@ def test_an_observer_that_fails(local: Local, logged_failures: list[str]) -> Non
     assert said == ["5"]
     assert len(logged_failures) == 1
     logged_failures.clear()
+
+
+def test_compiled_code_goes_on_where_it_waited() -> None:
+    """A turn that begins with a message is compiled from its first instruction on, wherever the RECV stands."""
+    flow = Flow(Program(assemble(".code\nagain: send $1 $2\nrecv $3 $4 $5\ninc $2\nrecvt $2\ndjmpe @again\n")))
+    assert flow.checkpoints >= {1, 3}
+
+
+LONG_STRING = f".data\ns: .asciiz '{'x' * 60_000}'\n"
+
+SLOW = {
+    "sendm": ".code\naloc $1\nagain: sendm $9 $0 $1\neq $0 $0\ndjmpe @again\n",
+    "prts": LONG_STRING + ".code\nagain: prts @s\neq $0 $0\ndjmpe @again\n",
+}
+
+
+@pytest.mark.parametrize("what", SLOW)
+def test_slow_instructions_end_a_turn(local: Local, what: str) -> None:
+    """Who copies or prints a lot has short turns, counted in instructions, and others get theirs beside it."""
+    slow = local.spawn(SLOW[what], {1: LONGEST_MESSAGE, 9: 77})
+    other = local.spawn(SPINNER)
+    records = [local.record(process.pid) for process in (slow, other)]
+    for _ in range(20):
+        local.clock.iterate()
+    assert records[0].instructions <= 100 * records[0].turns
+    assert records[1].turns >= records[0].turns - 1
+    assert records[1].instructions > 10 * records[0].instructions
+    assert slow.kill()
+    assert other.kill()
+    local.settle()
+
+
+def test_taking_large_messages_ends_a_turn(local: Local) -> None:
+    """Who takes many large messages does it in several turns, and gets each of them once."""
+    source = """.code
+      aloc $1
+again: recvm $0 $2 $3
+      add $5 $2 $4
+      mov $4 $5
+      inc $6
+      lt $6 $7
+      djmpe @again
+      hltr $5
+    """
+    count, size = MOST_BYTES // LONGEST_MESSAGE, LONGEST_MESSAGE
+    process = local.spawn(source, {1: size, 7: count})
+    turns_before = local.scheduler.workers.worker_counts[0][0]
+    for _ in range(count):
+        assert local.processes.send(process.pid, bytes(size))
+    local.until(lambda: process.exit is not None)
+    assert process.exit is not None
+    assert process.exit.reason == count * size
+    assert local.scheduler.workers.worker_counts[0][0] - turns_before >= 3
+
+
+@pytest.mark.parametrize("slow", ["sendm $9 $0 $1", "recvm $0 $2 $3", "prts @s", "spawn $5 $6", "monitor $9",
+                                  "demonitor $9", "link $9"])  # fmt: skip
+def test_what_takes_long_is_executed_once(monkeypatch: pytest.MonkeyPatch, slow: str) -> None:
+    """An instruction that ends a turn which has lasted long is executed in the next one, and counted once."""
+    switch("python", monkeypatch)
+    local = Local("python")
+    monkeypatch.setattr(turns, "LOOK", 0)
+    time = iter(range(0, 10**12, turns.LONGEST_TURN))
+    monkeypatch.setattr(turns, "now", lambda worker: next(time))
+    source = f".data\ns: .asciiz 'x'\n.code\naloc $1\nload $5 @child\nagain: {slow}\ninc $7\nlt $7 $8\n"
+    source += "djmpe @again\nhltr $7\nchild: hlt\n"
+    waiter = local.spawn(WAITER)
+    process = local.spawn(source, {1: 5, 8: 10, 9: waiter.pid})
+    for _ in range(10):
+        assert local.processes.send(process.pid, b"bytes")
+    local.settle()
+    dead = local.processes.why(process.pid)
+    assert dead is not None
+    assert (dead.reason, dead.instructions) == (10, 2 + 4 * 10 + 1)
+    assert local.scheduler.workers.worker_counts[0][0] >= 10
+    if slow.startswith("prts"):
+        assert process.output == 10 * "x"
+    if slow.startswith("spawn"):
+        assert local.shared.spawned == 12
+    local.close()
+
+
+def test_messages_in_plain_python_end_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without machine code sending takes long too, so a turn ends after some messages once it has lasted long."""
+    switch("python", monkeypatch)
+    local = Local("python")
+    time = iter(range(0, 10**12, turns.LONGEST_TURN))
+    monkeypatch.setattr(turns, "now", lambda worker: next(time))
+    box = local.processes.mailbox()
+    assert local.run(COUNTING, {1: box.pid, 3: 200})[0].reason == 200
+    assert [message.value for message in local.messages(box)] == list(range(200))
+    assert local.scheduler.workers.worker_counts[0][0] >= 200 // OFTEN // 3
+    local.close()
+
+
+PASSING = """.code
+      load $5 @back
+      spawn $5 $6
+      send $6 $0
+back: recv $1 $2 $3
+      load $4 #0
+work: inc $4
+      lt $4 $8
+      djmpe @work
+      send $2 $1
+      eq $0 $0
+      djmpe @back
+"""
+"""Two processes that pass a word to and fro, after 3 * $8 instructions each time."""
+
+
+def test_a_spinner_beside_a_pair_gets_its_share(local: Local) -> None:
+    """Two processes that wake each other get two turns to the one of a process that only computes, and no more."""
+    shared = local.shared  # as in worker threads
+    shared.turn, shared.alone, shared.batch, shared.round = TURN, ALONE, BATCH, ROUND
+    spinner = local.spawn(SPINNER)
+    pair = local.spawn(PASSING, {8: (TURN - 100) // 3})
+    record = local.record(spinner.pid)
+    while record.instructions < 10 * TURN:
+        local.clock.iterate()
+    assert record.instructions >= 0.25 * local.scheduler.workers.worker_counts[0][1]
+    assert pair.exit is None
+    for process in list(local.table.records()):
+        local.processes.kill(process.pid)
+    local.settle()
+
+
+@pytest.mark.parametrize("busy", ["one", "many", "pair"])
+def test_plain_python_looks_at_the_clock(monkeypatch: pytest.MonkeyPatch, busy: str) -> None:
+    """Without machine code the reactor waits for a few short turns at the most, however many want more."""
+    switch("python", monkeypatch)
+    local = Local("python")
+    looks: list[tuple[int, int]] = []
+    real = scheduling.now
+
+    def now(worker: Worker) -> int:
+        looks.append((worker.turns, worker.executed))
+        return real(worker)
+
+    monkeypatch.setattr(scheduling, "now", now)
+    if busy == "pair":
+        local.spawn(PASSING, {8: 1})
+    else:
+        program = local.program(SPINNER)
+        for _ in range(1 if busy == "one" else 32):
+            local.spawn(program)
+    local.clock.iterate(20)
+    assert len(looks) > 20
+    between = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(looks)]
+    assert max(given for given, _ in between) <= INLINE_ROUND
+    assert max(executed for _, executed in between) <= 3 * INLINE_TURN
+    for process in list(local.table.records()):
+        local.processes.kill(process.pid)
+    local.settle()
+    local.close()

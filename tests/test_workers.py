@@ -18,6 +18,7 @@ from iridium.vm.engine import WARM, NativeUnavailableError, missing_llvmlite
 from iridium.vm.machine import Limits
 from iridium.vm.native import engine as native
 from iridium.vm.reference import Turn
+from iridium.vm.runtime.mailbox import LONGEST_MESSAGE
 from tests.processes import PATIENCE
 
 pytestmark = [
@@ -272,3 +273,25 @@ def test_compiled_code_is_entered_while_it_runs() -> None:
         form.enter_at(compiled)
     assert vm.record.instructions == 100_000_000
     assert ctypes.addressof(form.record) == vm.record.program
+
+
+SLOW = {
+    "sendm": ".code\naloc $1\nagain: sendm $9 $0 $1\neq $0 $0\ndjmpe @again\n",
+    "prts": f".data\ns: .asciiz '{'x' * 60_000}'\n.code\nagain: prts @s\neq $0 $0\ndjmpe @again\n",
+}
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("choice", ["native", "compiled"])
+@pytest.mark.parametrize("what", SLOW)
+async def test_stop_of_slow_instructions(make: Callable[[str], Scheduler], what: str, choice: str) -> None:
+    """Stopping a program whose instructions are slow waits for some of them, not for a turn of thousands."""
+    scheduler, owner = make(choice), Owner()
+    slow, other = VM(Program(assemble(SLOW[what]))), VM(ENDLESS)
+    slow.record.registers[1] = LONGEST_MESSAGE
+    tasks = [owner.start(scheduler, vm) for vm in (slow, other)]
+    await until(lambda: slow.record.instructions > 1000 and other.record.instructions > 1_000_000)
+    for task in tasks:
+        task.stop()
+    assert slow.record.instructions <= 100 * slow.record.turns
+    assert other.record.instructions > 10 * slow.record.instructions

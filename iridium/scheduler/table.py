@@ -16,6 +16,8 @@ from iridium.vm.runtime.calls import calls
 from iridium.vm.runtime.layout import FOREVER, FREE, SLOT, SLOT_BITS, SLOT_MASK, Peer, Shared, Worker
 from iridium.vm.runtime.mailbox import DEAD_RING
 from iridium.vm.runtime.programs import LoadedProgram, loaded_at
+from iridium.vm.runtime.queue import BATCH
+from iridium.vm.runtime.scheduling import ALONE, ROUND
 
 MOST_PROCESSES = 1 << 18
 """Processes at once, unless somebody says otherwise: 160 MB of slots, should a program spawn without end."""
@@ -53,6 +55,9 @@ class ProcessTable:
         self.shared = Shared(
             threads=threads,
             turn=turn,
+            alone=ALONE,
+            batch=BATCH,
+            round=ROUND,
             slots=most + 1,
             slab=reserve(self._slab_size),
             used=1,  # slot 0 is nobody's

@@ -39,6 +39,15 @@ CALL = 1_000_000
 INLINE_CALL = 2_000_000
 """Nanoseconds of one call on the reactor thread: how long the network may wait."""
 
+INLINE_TURN = 2048
+"""Instructions of a turn in plain Python, whoever waits behind: some tenths of a millisecond."""
+
+INLINE_BATCH = 2
+"""VMs that have their turns there before the clock is looked at."""
+
+INLINE_ROUND = 8
+"""Turns there before the clock is looked at, if they are short: each takes some hundredths of a millisecond."""
+
 WOKEN = 100_000
 """Nanoseconds for which the reactor thread runs those that it has woken itself, while all workers sleep: a message
 is answered in less, and nobody notices that the network waits."""
@@ -187,7 +196,8 @@ class Workers:
         address = ctypes.addressof(record)
         if self._tasks.pop(address, None) is None:
             return
-        # A turn is over in microseconds, unless the system runs other threads than the worker's in between.
+        # A turn is over in microseconds, or within a millisecond if its instructions are slow, unless the system
+        # runs other threads than the worker's in between.
         while calls.request_stop(self.table.shared, record):
             os.sched_yield()
         self._keep_program(task)
@@ -438,6 +448,10 @@ class Workers:
             self._inline = Worker(shared=ctypes.addressof(shared))
             self._workers = [self._inline]
             shared.threads = 1
+            shared.turn = INLINE_TURN
+            shared.alone = 1
+            shared.batch = INLINE_BATCH
+            shared.round = INLINE_ROUND
             return
         shared.host_file = os.eventfd(0, os.EFD_CLOEXEC)
         shared.workers_file = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_SEMAPHORE)

@@ -34,7 +34,8 @@ MOST_WAITING = 1024
 _U64 = ctypes.c_uint64
 
 CALLED = (
-    "print_item", "check_string", "grow_heap", "send", "receive", "wait_for_message", "clock", "count_nodes",
+    "print_item", "must_yield", "check_string", "grow_heap", "send", "receive", "wait_for_message", "clock",
+    "count_nodes",
 )  # fmt: skip
 """The functions of the runtime that compiled programs call."""
 

@@ -1,9 +1,10 @@
 """Where control can go in a program: basic blocks, checkpoints, and the regions that are compiled together.
 
 A *checkpoint* is a block before which compiled code looks at the budget: every loop head, call target, return
-point and target of a computed jump, so that between two checkpoints there are only finitely many ways. The *cost*
-of a block is the longest of these ways, in instructions, from the start of the block to the next checkpoint.
-Compiled code passes a checkpoint only if the budget left covers the cost of its block, and so never exceeds it.
+point, target of a computed jump and wait for a message, so that between two checkpoints there are only finitely
+many ways. The *cost* of a block is the longest of these ways, in instructions, from the start of the block to the
+next checkpoint. Compiled code passes one only if the budget left covers the cost of its block, and so never
+exceeds it. Checkpoints are also where it is entered: turns often begin where the one before waited.
 """
 
 from __future__ import annotations
@@ -50,6 +51,11 @@ class Op(NamedTuple):
         return self.row is not None and self.row.name not in _NEVER_ON
 
     @property
+    def waits(self) -> bool:
+        """Whether it waits for a message, so that turns begin with it."""
+        return self.row is not None and self.row.name in _WAITING
+
+    @property
     def target(self) -> int | None:
         """The index that a code operand names, or None."""
         if self.row is not None:
@@ -59,6 +65,7 @@ class Op(NamedTuple):
         return None
 
 
+_WAITING = frozenset(("RECV", "RECVT"))
 _NEVER_ON = frozenset(("HLT", "HLTR", "JMP", "JMPF", "JMPB", "RET"))
 
 
@@ -142,6 +149,8 @@ class Flow:
                 leaders.add(index + 1)
             if op.target is not None:
                 leaders.add(op.target)
+            if op.waits:
+                leaders.add(index)
         for targets in self.candidates.values():
             leaders |= targets
         leaders.discard(len(self.ops))
@@ -197,6 +206,8 @@ class Flow:
                 found.add(target)
             if is_call and index + 1 < len(self.ops):
                 found.add(index + 1)
+            if op.waits:
+                found.add(index)
         for targets in self.candidates.values():
             found |= targets
         return found | self._loop_exits()

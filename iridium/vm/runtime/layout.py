@@ -112,6 +112,9 @@ class Shared(ctypes.Structure):
     peer_count: int
     dead_ring: int
     unread: int
+    alone: int
+    batch: int
+    round: int
 
     _fields_ = [
         ("lock", ctypes.c_uint32),  # of the queue
@@ -159,6 +162,10 @@ class Shared(ctypes.Structure):
         ("peer_count", ctypes.c_uint64),
         ("dead_ring", ctypes.c_uint64),  # the last dead letters
         ("unread", ctypes.c_uint64),  # messages that were in mailboxes whose processes ended
+        # What a worker does between two looks at the clock; see iridium.vm.runtime.scheduling.
+        ("alone", ctypes.c_uint32),  # how many times longer a turn is that nobody waits behind
+        ("batch", ctypes.c_uint32),  # VMs that a worker takes from the queue at once, at the most
+        ("round", ctypes.c_uint32),  # turns, at the most
     ]
 
 
@@ -178,6 +185,10 @@ class Worker(ctypes.Structure):
     poll_events: int
     turns: int
     executed: int
+    round_end: int
+    work: int
+    measured: int
+    measured_from: int
 
     _fields_ = [
         ("shared", ctypes.c_uint64),
@@ -193,6 +204,11 @@ class Worker(ctypes.Structure):
         ("poll_events", ctypes.c_uint32),
         ("turns", ctypes.c_uint64),
         ("executed", ctypes.c_uint64),
+        ("round_end", ctypes.c_uint64),  # what ``executed`` is when those have had their time whom it began with
+        # Of instructions that can take long; see iridium.vm.runtime.turns.
+        ("work", ctypes.c_uint64),  # what they have done since the clock was looked at
+        ("measured", ctypes.c_uint64),  # the turn in which that was, counted from 1
+        ("measured_from", ctypes.c_uint64),  # when it was first looked at in that turn, nanoseconds
     ]
 
 

@@ -28,7 +28,7 @@ from iridium.vm.runtime.locks import acquire_mailbox, free, malloc, now, release
 from iridium.vm.runtime.queue import tell_host, wake
 from iridium.vm.runtime.remote import send_away
 from iridium.vm.runtime.subset import add_atomic, at, copy, i32, native, store, u32, u64
-from iridium.vm.runtime.turns import map_heap
+from iridium.vm.runtime.turns import CALLED, map_heap, must_yield
 
 MOST_MESSAGES = 4096
 """Messages in a mailbox: several turns of a sender that does nothing else, in 64 KiB."""
@@ -47,6 +47,9 @@ BLOCK = 8
 
 REFUSED, SENT = 0, 1
 """What became of a message."""
+
+LATER = 2
+"""Of an instruction that can take long: it is for the next turn."""
 
 NEXT_TURN = 1
 """A deadline that is past at once, but not before the others have had their turns."""
@@ -168,9 +171,11 @@ def send(vm: Record, to: u32, kind: u32, value: u32) -> u32:
 
 @native
 def send_bytes(vm: Record, to: u32, place: u32, size: u32) -> u32:
-    """SENDM, of bytes of the heap that are known to be there."""
+    """SENDM, of bytes of the heap that are known to be there; or :data:`LATER`."""
     if vm.worker == 0 or size > LONGEST_MESSAGE:
         return u32(REFUSED)
+    if must_yield(vm, size + CALLED) != 0:
+        return u32(LATER)
     block = malloc(u64(size) + BLOCK)
     if block == 0:
         return u32(REFUSED)
@@ -214,7 +219,8 @@ def receive(vm: Record) -> u64:
 
 @native
 def receive_bytes(vm: Record, place: u32) -> u64:
-    """RECVM: the bytes of the first message into the heap, as :func:`receive` gives it; or 0 if there is none.
+    """RECVM: the bytes of the first message into the heap, as :func:`receive` gives it; or 0 if there is none, or
+    :data:`LATER`.
 
     A size of :data:`DOES_NOT_FIT` means that the heap is too small, and the message is left; ``message_kind`` says
     whether it was bytes at all, and one of another kind is left too.
@@ -228,7 +234,9 @@ def receive_bytes(vm: Record, place: u32) -> u64:
     if message.kind == BYTES_MESSAGE:
         block = message.value
         size = at(Block, block).size
-        if map_heap(vm, place, u32(size)) == 0:
+        if must_yield(vm, u32(size) + CALLED) != 0:
+            result = u64(LATER)
+        elif map_heap(vm, place, u32(size)) == 0:
             result = result | DOES_NOT_FIT
         else:
             if size != 0:

@@ -31,7 +31,7 @@ from iridium.vm.runtime.subset import (
 from iridium.vm.runtime.timers import cancel_timer
 
 BATCH = 32
-"""VMs that a worker takes from the queue at once, if there are so many for each worker."""
+"""VMs that a worker takes from the queue at once, if there are so many for each worker; in machine code."""
 
 
 @external
@@ -116,8 +116,8 @@ def take_batch(shared: Shared, worker: Worker) -> None:
     wanted = shared.queued // shared.threads
     if wanted == 0:
         wanted = 1
-    if wanted > BATCH:
-        wanted = u32(BATCH)
+    if wanted > shared.batch:
+        wanted = shared.batch
     while wanted != 0 and shared.head != 0:
         vm = at(Record, shared.head)
         shared.head = vm.next

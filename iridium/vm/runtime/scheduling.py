@@ -3,7 +3,8 @@
 There is one queue, first in, first out. A worker takes a batch from it, gives each VM of the batch a turn, and
 puts those that go on behind the others: two short looks at the shared queue for many turns, and every VM gets its
 turn as often as any other, however many workers there are. What a worker's VMs wake by a message runs in the same
-batch, so that processes that talk to each other stay in one thread.
+round, so that processes that talk to each other stay in one thread; but only for as long as the VMs of the batch
+may run together, so that those that only compute get their share beside them.
 
 A VM is queued, running, asleep (it waits for a message or a point in time) or idle. What becomes idle is put on
 the list of events, under one lock with that change, so that the host sees each end once. The host may stop a VM
@@ -65,10 +66,10 @@ TURN = 4096
 milliseconds; long enough that giving turns costs little beside."""
 
 ALONE = 16
-"""How many times longer the turn of a VM is that nobody waits behind."""
+"""How many times longer the turn of a VM is that nobody waits behind, in machine code."""
 
 ROUND = 256
-"""Turns between two looks at the clock and at the queue of all workers."""
+"""Turns between two looks at the clock and at the queue of all workers, in machine code."""
 
 NOTHING, TIME_OVER, STOPPING = 0, 1, 2
 """Why a worker's call returns."""
@@ -130,7 +131,7 @@ def turn(shared: Shared, worker: Worker, vm: Record) -> None:
         return
     budget = u64(shared.turn)
     if worker.head == 0 and worker.again_head == 0 and shared.queued == 0:
-        budget *= ALONE
+        budget *= u64(shared.alone)
     if vm.limit < budget:
         budget = vm.limit
     left = advance(vm, budget)
@@ -149,6 +150,11 @@ def turn(shared: Shared, worker: Worker, vm: Record) -> None:
         elif vm.waiting != Waiting.TURN:
             hand_over(shared, worker, vm)
             return
+        else:
+            # It has had its time. So it goes on as after any turn, and the clock is looked at.
+            vm.stop = Stop.BUDGET
+            vm.waiting = Waiting.NOTHING
+            worker.round_end = 0
     elif vm.stop != Stop.BUDGET or vm.limit == 0:
         if vm.kind == PROCESS:
             end(worker, vm, exit_reason_of(vm))
@@ -202,12 +208,16 @@ def wake_expired(shared: Shared, worker: Worker, time: u64) -> None:
 
 @native
 def run_round(worker: Worker) -> u32:
-    """Give up to :data:`ROUND` turns; how many there were."""
+    """Give turns until the clock should be looked at; how many there were."""
     shared = at(Shared, worker.shared)
     if worker.head == 0:
         take_batch(shared, worker)
+    worker.round_end = worker.executed + u64(worker.count) * u64(shared.turn)
+    most = shared.round
     given: u32 = 0
-    while worker.head != 0 and given < ROUND:
+    while worker.head != 0 and given < most:
+        if worker.executed >= worker.round_end and (worker.again_head != 0 or shared.queued != 0):
+            break
         vm = at(Record, worker.head)
         worker.head = vm.next
         worker.count -= 1

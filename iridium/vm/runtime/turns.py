@@ -8,7 +8,8 @@ from iridium.isa import WORD, Fault
 from iridium.vm.memory import FLAGS, PROTECTION
 from iridium.vm.output import ITEM, LONGEST_STRING, RING_HEADER, Ring
 from iridium.vm.record import Record, Stop
-from iridium.vm.runtime.layout import ELSEWHERE, ENTERED, LEFT, SHORT, ProgramRecord
+from iridium.vm.runtime.layout import ELSEWHERE, ENTERED, LEFT, RUNNING, SHORT, ProgramRecord, Worker
+from iridium.vm.runtime.locks import now
 from iridium.vm.runtime.subset import (
     EXTERNALS,
     at,
@@ -26,6 +27,28 @@ from iridium.vm.runtime.subset import (
 
 FAILED = 0xFFFF_FFFF_FFFF_FFFF
 """What ``mmap`` returns when it has no room."""
+
+LONGEST_TURN = 200_000
+"""Nanoseconds after which a turn ends before an instruction that can take long: so the others, and whoever wants
+to stop it, wait not much longer than for an ordinary one.
+"""
+
+LOOK = 64 * 1024
+"""Work between two looks at the clock, counted in bytes copied: it takes some microseconds, beside which looking
+costs nothing.
+"""
+
+SCANNED = 8
+"""The work of looking at one byte of a string, beside that of copying one."""
+
+CALLED = 512
+"""The work of an instruction that allocates memory, besides the bytes that it copies."""
+
+SPAWNED = 4096
+"""The work of making a process: its slot may be memory that was never touched."""
+
+WATCHED = LOOK
+"""The work of entering or removing a watch: the lists of both sides are searched, however long they are."""
 
 
 @external
@@ -111,6 +134,32 @@ def print_item(vm: Record, tag: u32, bits: u64) -> u32:
 
 
 @native
+def must_yield(vm: Record, work: u32) -> u32:
+    """Whether a turn has lasted so long that the others come first.
+
+    Asked before an instruction that can take long, which then waits for the next turn. If not, what it is going
+    to do is counted, in the unit of :data:`LOOK`. Each turn can do one such instruction at least. Outside the
+    scheduler whoever gives turns measures them.
+    """
+    if vm.worker == 0 or vm.state != RUNNING:
+        return u32(0)
+    worker = at(Worker, vm.worker)
+    before = worker.work
+    worker.work = before + u64(work)
+    if before < LOOK:
+        return u32(0)
+    worker.work = u64(work)
+    time = now(worker)
+    if worker.measured != worker.turns + 1:
+        worker.measured = worker.turns + 1
+        worker.measured_from = time
+        return u32(0)
+    if time - worker.measured_from < LONGEST_TURN:
+        return u32(0)
+    return u32(1)
+
+
+@native
 def check_string(vm: Record, offset: u32) -> u32:
     """The number of the fault of printing the string at that offset of the read-only section, or 0.
 
@@ -125,6 +174,8 @@ def check_string(vm: Record, offset: u32) -> u32:
     scan = here
     while scan < end and load(u8, scan) != 0:
         scan += 1
+    if vm.worker != 0:
+        at(Worker, vm.worker).work += (scan - here) * SCANNED
     if scan >= end:
         return u32(Fault.READ_ONLY_BOUNDS.number)
     while here < scan:

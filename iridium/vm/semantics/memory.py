@@ -7,6 +7,7 @@ import struct
 
 from iridium.isa import Fault
 from iridium.vm.output import Tag, is_character, read_string
+from iridium.vm.runtime.turns import SCANNED
 from iridium.vm.semantics.scratch import Scratch, Step, Trap, does
 
 _read_i32 = struct.Struct("<i").unpack_from
@@ -153,6 +154,7 @@ def prts(s: Scratch, k: int, offset: int) -> Step:
         string = read_string(s.read_only, offset)
         if isinstance(string, Fault):
             raise Trap(string)
+        s.others_first(SCANNED * len(string))
         s.write(Tag.STRING, offset)
         return k
 

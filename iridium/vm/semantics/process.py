@@ -9,8 +9,9 @@ from iridium.vm.output import read_string
 from iridium.vm.record import Waiting
 from iridium.vm.runtime.calls import calls
 from iridium.vm.runtime.layout import BYTES_MESSAGE, PID_MESSAGE, WORD_MESSAGE
-from iridium.vm.runtime.mailbox import DOES_NOT_FIT, DONE
+from iridium.vm.runtime.mailbox import DOES_NOT_FIT, DONE, LATER
 from iridium.vm.runtime.processes import ITSELF
+from iridium.vm.runtime.turns import LOOK, SPAWNED, WATCHED
 from iridium.vm.semantics.scratch import U32, Halt, Scratch, Step, Trap, Wait, does, wrap
 
 
@@ -37,6 +38,7 @@ def spawn(s: Scratch, k: int, a: int, b: int) -> Step:
 
     def step() -> int:
         address = _entry(s, r[a])
+        s.others_first(SPAWNED)
         s.show_registers()
         pid = calls.spawn(s.vm.record, address)
         s.equal = pid != 0
@@ -76,11 +78,23 @@ def spawnon(s: Scratch, k: int, a: int, b: int, c: int) -> Step:
     return step
 
 
+OFTEN = 8
+"""Messages sent or taken in plain Python between two looks at the clock: each takes some microseconds."""
+
+
+def _in_python(s: Scratch) -> None:
+    """Before an instruction that takes much longer in plain Python than in machine code."""
+    s.messages += 1
+    if s.messages % OFTEN == 0 and not calls.native:
+        s.others_first(LOOK)
+
+
 def _send(kind: int) -> Callable[[Scratch, int, int, int], Step]:
     def make(s: Scratch, k: int, a: int, b: int) -> Step:
         r = s.registers
 
         def step() -> int:
+            _in_python(s)
             s.equal = calls.send(s.vm.record, r[a] & U32, kind, r[b] & U32) != 0
             return k
 
@@ -99,7 +113,10 @@ def sendm(s: Scratch, k: int, a: int, b: int, c: int) -> Step:
 
     def step() -> int:
         place = s.heap_at(r[b], r[c] & U32)
-        s.equal = calls.send_bytes(s.vm.record, r[a] & U32, place, r[c] & U32) != 0
+        result = calls.send_bytes(s.vm.record, r[a] & U32, place, r[c] & U32)
+        if result == LATER:
+            raise Wait(Waiting.TURN)
+        s.equal = result != 0
         return k
 
     return step
@@ -110,6 +127,7 @@ def recv(s: Scratch, k: int, a: int, b: int, c: int) -> Step:
     r = s.registers
 
     def step() -> int:
+        _in_python(s)
         message = calls.receive(s.vm.record)
         if not message:
             raise Wait(Waiting.MESSAGE)
@@ -126,6 +144,7 @@ def recvt(s: Scratch, k: int, a: int) -> Step:
     r = s.registers
 
     def step() -> int:
+        _in_python(s)
         result = calls.wait_for_message(s.vm.record, r[a])
         if not result:
             raise Wait(Waiting.MESSAGE)
@@ -147,6 +166,8 @@ def recvm(s: Scratch, k: int, a: int, b: int, c: int) -> Step:
         message = calls.receive_bytes(record, r[a] & U32)
         if not message:
             raise Wait(Waiting.MESSAGE)
+        if message == LATER:
+            raise Wait(Waiting.TURN)
         size = message & U32
         if size == DOES_NOT_FIT:
             raise Trap(Fault.HEAP_BOUNDS)
@@ -187,6 +208,7 @@ def monitor(s: Scratch, k: int, a: int) -> Step:
     r = s.registers
 
     def step() -> int:
+        s.others_first(WATCHED)
         s.equal = calls.monitor(s.vm.record, r[a] & U32) != 0
         return k
 
@@ -198,6 +220,7 @@ def demonitor(s: Scratch, k: int, a: int) -> Step:
     r = s.registers
 
     def step() -> int:
+        s.others_first(WATCHED)
         calls.demonitor(s.vm.record, r[a] & U32)
         return k
 
@@ -216,6 +239,7 @@ def link(s: Scratch, k: int, a: int) -> Step:
     r = s.registers
 
     def step() -> int:
+        s.others_first(WATCHED)
         s.equal = _unless_itself(calls.link(s.vm.record, r[a] & U32))
         return k
 

@@ -9,6 +9,7 @@ from iridium.vm.machine import VM
 from iridium.vm.output import Tag
 from iridium.vm.program import Program
 from iridium.vm.record import Waiting
+from iridium.vm.runtime.calls import calls
 
 Step = Callable[[], int]
 """A decoded instruction: executes it and gives the index of the one that runs next."""
@@ -43,8 +44,8 @@ class Scratch:
     """The state of the VM whose turn it is, in the form that closures are quickest on."""
 
     __slots__ = (
-        "base", "bp", "count", "equal", "floats", "heap", "heap_limit", "heap_size", "loop", "output",
-        "read_only", "registers", "remainder", "sp", "stack", "stack_limit", "vm",
+        "base", "bp", "count", "equal", "floats", "heap", "heap_limit", "heap_size", "loop", "messages",
+        "output", "read_only", "registers", "remainder", "sp", "stack", "stack_limit", "vm",
     )  # fmt: skip
 
     vm: VM
@@ -57,6 +58,7 @@ class Scratch:
         self.count = 0  # instructions decoded so far
         self.equal: bool | int = 0
         self.remainder = self.bp = self.sp = self.loop = 0
+        self.messages = 0  # sent or taken by whoever runs the program
         self.heap: memoryview | None = None
         self.stack: memoryview | None = None
         self.heap_size = self.heap_limit = self.stack_limit = 0
@@ -70,6 +72,12 @@ class Scratch:
         self.heap_limit = record.heap_limit
         self.stack_limit = record.stack_limit
         self.output = vm.output
+
+    def others_first(self, work: int) -> None:
+        """Before an instruction that can take long: let it wait for the next turn if this one has lasted long."""
+        record = self.vm.record
+        if record.worker and calls.must_yield(record, work):
+            raise Wait(Waiting.TURN)
 
     def index_of(self, address: int) -> int | None:
         """The index of the instruction at an address, or None where there is none."""

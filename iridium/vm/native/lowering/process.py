@@ -7,13 +7,20 @@ from iridium.vm.native.emit import Emitter
 from iridium.vm.native.lowering.registry import lowers
 from iridium.vm.record import Waiting
 from iridium.vm.runtime.layout import BYTES_MESSAGE, PID_MESSAGE, WORD_MESSAGE
-from iridium.vm.runtime.mailbox import DOES_NOT_FIT
+from iridium.vm.runtime.mailbox import DOES_NOT_FIT, LATER
 from iridium.vm.runtime.processes import ITSELF
+from iridium.vm.runtime.turns import SPAWNED, WATCHED
 
 
 def _accepted(e: Emitter, result: str) -> None:
     """Set ``equal_flag`` to whether something was done."""
     e.flag(f"icmp ne i32 {result}, 0")
+
+
+def _others_first(e: Emitter, work: int) -> None:
+    """Go on only if the turn may last longer, in which so much is done then."""
+    over = e.call("must_yield", ("i32", str(work)))
+    e.wait_unless(e.op(f"icmp eq i32 {over}, 0"), Waiting.TURN)
 
 
 @lowers("SELF")
@@ -25,6 +32,7 @@ def self_(e: Emitter) -> str:
 def spawn(e: Emitter, address: str) -> str:
     wrong = e.call("spawn_checked", ("i32", address))
     e.require(e.op(f"icmp eq i32 {wrong}, 0"), Fault.BAD_JUMP)
+    _others_first(e, SPAWNED)
     pid = e.call("spawn", ("i32", address))
     _accepted(e, pid)
     return pid
@@ -73,7 +81,9 @@ def sendp(e: Emitter, to: str, pid: str) -> None:
 def sendm(e: Emitter, to: str, address: str, size: str) -> None:
     there = e.call("map_heap", ("i32", address), ("i32", size))
     e.require(e.op(f"icmp ne i32 {there}, 0"), Fault.HEAP_BOUNDS)
-    _accepted(e, e.call("send_bytes", ("i32", to), ("i32", address), ("i32", size)))
+    result = e.call("send_bytes", ("i32", to), ("i32", address), ("i32", size))
+    e.wait_unless(e.op(f"icmp ne i32 {result}, {LATER}"), Waiting.TURN)
+    _accepted(e, result)
 
 
 def _taken(e: Emitter, message: str) -> str:
@@ -102,6 +112,7 @@ def recvt(e: Emitter, milliseconds: str) -> None:
 @lowers("RECVM", interpreted=True)
 def recvm(e: Emitter, address: str) -> None:
     message = e.call("receive_bytes", ("i32", address), result="i64")
+    e.wait_unless(e.op(f"icmp ne i64 {message}, {LATER}"), Waiting.TURN)
     sender = _taken(e, message)
     size = e.op(f"trunc i64 {message} to i32")
     e.require(e.op(f"icmp ne i32 {size}, {DOES_NOT_FIT - 2**32}"), Fault.HEAP_BOUNDS)
@@ -124,11 +135,13 @@ def whereis(e: Emitter, offset: str) -> str:
 
 @lowers("MONITOR", interpreted=True)
 def monitor(e: Emitter, pid: str) -> None:
+    _others_first(e, WATCHED)
     _accepted(e, e.call("monitor", ("i32", pid)))
 
 
 @lowers("DEMONITOR", interpreted=True)
 def demonitor(e: Emitter, pid: str) -> None:
+    _others_first(e, WATCHED)
     e.call("demonitor", ("i32", pid), result="void")
 
 
@@ -140,6 +153,7 @@ def _unless_itself(e: Emitter, result: str) -> None:
 
 @lowers("LINK", interpreted=True)
 def link(e: Emitter, pid: str) -> None:
+    _others_first(e, WATCHED)
     _unless_itself(e, e.call("link", ("i32", pid)))
 
 
