@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import mmap
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,7 +20,7 @@ from iridium.scheduler import MAX_RUNNING, Scheduler, Task
 from iridium.scheduler import workers as workers_module
 from iridium.vm import VM, Program, Stop
 from iridium.vm.engine import WARM, NativeUnavailableError, missing_llvmlite
-from iridium.vm.machine import Limits
+from iridium.vm.machine import HEAP_LIMIT, Limits
 from iridium.vm.native import engine as native
 from iridium.vm.native.program import NativeProgram
 from iridium.vm.reference import Turn
@@ -442,6 +443,66 @@ async def test_a_runtime_that_is_broken(
     [text] = logged_failures
     assert "ValueError: a bug" in text
     logged_failures.clear()
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("choice", ["auto", "compiled"])
+async def test_long_programs_are_prepared_elsewhere(
+    make: Callable[[str], Scheduler], monkeypatch: pytest.MonkeyPatch, choice: str
+) -> None:
+    """Protects the reactor: what is spawned is decoded, and compiled where it has to be, in another thread."""
+    threads: list[tuple[str, bool]] = []
+
+    def noted(name: str) -> None:
+        call = getattr(native.Runtime, name)
+
+        def run(self: native.Runtime, *arguments: Any) -> Any:
+            if name == "compile" or arguments[0].native is None:
+                threads.append((name, threading.current_thread() is threading.main_thread()))
+            return call(self, *arguments)
+
+        monkeypatch.setattr(native.Runtime, name, run)
+
+    noted("load")
+    noted("compile")
+    processes = Processes(make(choice), EventRing())
+    program = Program(assemble(".code\n" + "inc $1\n" * workers_module.SLOW_TO_DECODE + "hlt\n"))
+    for _ in range(2):
+        assert (await (await processes.spawn(program)).when_done()).reason == 0
+    expected = [("load", False)] + [("compile", False)] * (choice == "compiled")
+    assert threads == expected
+    processes.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_memory_comes_back(make: Callable[[], Scheduler]) -> None:
+    """The memory of VMs and processes that ended in a worker is given back, whether they halt or fault."""
+
+    def reserved() -> int:
+        gc.collect()
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[0]) * mmap.PAGESIZE
+
+    scheduler, owner = make(), Owner()
+    processes = Processes(scheduler, EventRing())
+    gc.unfreeze()
+    programs = [
+        Program(assemble(f".code\nload $1 #4096\naloc $1\nsetm $1 $1\npush $1\nprti $1\n{end}\n"))
+        for end in ("hlt", "div $1 $2 $3")
+    ]
+    before = 0
+    for number in range(60):
+        if number == 10:
+            before = reserved()
+        program = programs[number % 2]
+        owner.start(scheduler, VM(program))
+        process = await processes.spawn(program)
+        await process.when_done()
+        await until(lambda number=number: len(owner.stops) == number + 1)
+        assert process.exit is not None
+    assert processes.table.alive == 0
+    assert reserved() - before < 10 * HEAP_LIMIT, "each of a hundred had reserved so much"
+    processes.stop()
 
 
 @pytest_twisted.ensureDeferred
