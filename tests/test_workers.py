@@ -265,10 +265,16 @@ async def test_stop_of_the_scheduler(make: Callable[[], Scheduler]) -> None:
     assert counts == [vm.record.instructions for vm in vms]
 
 
-def short(number: int, rounds: int = 3 * WARM) -> Program:
-    """A program that runs on for a while, another one for each number."""
+def short(number: int, rounds: int = 15 * WARM) -> Program:
+    """A program that takes more than some turns in plain Python and is not hot; another one for each number."""
     source = f".code\nload $1 #{number}\nload $2 #{rounds}\nl: inc $3\nlt $3 $2\ndjmpe @l\nhlt\n"
     return Program(assemble(source))
+
+
+async def loaded(scheduler: Scheduler) -> None:
+    """Wait until there is machine code, so that what runs on is the workers'."""
+    scheduler.workers.when_ready(lambda: None)
+    await until(lambda: scheduler.workers.available)
 
 
 def natives() -> int:
@@ -281,6 +287,7 @@ def natives() -> int:
 async def test_programs_that_are_over_are_forgotten(make: Callable[[str], Scheduler]) -> None:
     """Protects a node's memory: hundreds of programs that end before they are hot leave nothing behind."""
     scheduler, owner = make("auto"), Owner()
+    await loaded(scheduler)
     gc.unfreeze()  # what other tests left has to go first
     before = natives()
     for number in range(0, 300, 50):
@@ -288,7 +295,6 @@ async def test_programs_that_are_over_are_forgotten(make: Callable[[str], Schedu
             owner.start(scheduler, VM(short(one)))
         await until(lambda number=number: len(owner.stops) == number + 50)
     workers = scheduler.workers
-    assert workers.available
     await until(lambda: not workers._dropped)
     assert natives() <= before + 1  # the table has the last one until it gets another
     assert len(workers._heat) <= 1
@@ -361,6 +367,7 @@ async def test_a_program_that_cannot_be_prepared(
 
     monkeypatch.setattr(native.Runtime, "load", fail)
     scheduler, owner = make(choice), Owner()
+    await loaded(scheduler)
     good = short(2)
     for program in (bad, good, bad):
         owner.start(scheduler, VM(program))
