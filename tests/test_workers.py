@@ -95,7 +95,7 @@ async def test_fair(make: Callable[[], Scheduler]) -> None:
     scheduler, owner = make(), Owner()
     vms = [VM(ENDLESS) for _ in range(9)]
     tasks = [owner.start(scheduler, vm) for vm in vms]
-    await until(lambda: min(vm.record.instructions for vm in vms) > 150_000_000)
+    await until(lambda: min(vm.record.instructions for vm in vms) > 600_000_000)
     for task in tasks:
         task.stop()
     counts = [vm.record.instructions for vm in vms]
