@@ -1,27 +1,31 @@
 """Memory comes back: resident memory over thousands of programs and of runs.
 
     python -m tests.memory
-    python -m tests.memory --engines compiled --programs 2000
+    python -m tests.memory --engines compiled,scheduler --programs 2000
 
-Each is measured in a process of its own. An engine that interprets must be level after the first thousand
-programs, and every engine after the first thousand runs of one. An engine that compiles may keep :data:`COMPILED`
-for each distinct program compiled and dropped.
+Each is measured in a process of its own; ``scheduler`` stands for a node's, whose worker threads get all programs.
+An engine that interprets must be level after the first thousand programs, and every engine after the first
+thousand runs of one. An engine that compiles may keep :data:`COMPILED` for each distinct program compiled and
+dropped.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from iridium.image import Image
 from iridium.isa import BY_NAME
 from iridium.vm import VM, Limits, Program, Stop
+from iridium.vm.engine import missing_llvmlite
+from iridium.vm.reference import Turn
 from tests.fuzzing.compare import available
 
 LEVEL = 1 << 20
@@ -29,6 +33,15 @@ LEVEL = 1 << 20
 
 COMPILED = 12 * 1024
 """Bytes for each distinct program that was compiled and dropped: what loading code costs the process for good."""
+
+SCHEDULER = "scheduler"
+"""What stands for programs that a node's scheduler runs, with the engine ``auto``."""
+
+ROUNDS = 6000
+"""Rounds of a program there: twice as many instructions as a turn in plain Python, so that the workers get it."""
+
+AT_ONCE = 50
+"""Programs that it runs at once."""
 
 COMPILERS = ("compiled",)
 """Engines that compile every program."""
@@ -51,7 +64,7 @@ def resident() -> int:
     raise OSError("/proc/self/status has no VmRSS")
 
 
-def image(number: int) -> Image:
+def image(number: int, rounds: int = 20) -> Image:
     """A small program, another one for each number: a loop that uses stack, heap, output and a subroutine."""
     base = 68
     code = [
@@ -59,7 +72,7 @@ def image(number: int) -> Image:
         E["LUI"](1, number >> 16),
         E["LOAD"](2, HEAP),
         E["ALOC"](2),
-        E["LOAD"](3, 20 + number % 7),
+        E["LOAD"](3, rounds + number % 7),
         E["INC"](4),  # the loop's head
         E["SETM"](2, 1),
         E["CALL"](base + 4 * 13),
@@ -85,6 +98,46 @@ def live(program: Program, engine: Callable[[VM, int], object]) -> None:
     vm.output.take()
 
 
+def live_all(engine: Callable[[VM, int], object], programs: Iterable[Program]) -> None:
+    """Run programs one after the other."""
+    for program in programs:
+        live(program, engine)
+
+
+def live_scheduled(programs: Iterable[Program]) -> None:
+    """Run programs in a scheduler of two worker threads, some at once."""
+    from twisted.internet import reactor
+
+    from iridium.scheduler import Scheduler
+
+    scheduler = Scheduler(reactor, choice="auto", threads=2)
+    coming = iter(programs)
+
+    def ended(vm: VM, turn: Turn | None) -> None:
+        assert turn is not None
+        assert turn.stop is Stop.HALTED, vm.crash
+        start()
+
+    def start() -> None:
+        program = next(coming, None)
+        if program is not None:
+            scheduler.start(VM(program, Limits(stack=1024, heap=1 << 20, output=64)), ended, read)
+        elif not scheduler.running:
+            reactor.callLater(0, reactor.stop)
+
+    def read(vm: VM) -> None:
+        vm.output.take()
+
+    def begin() -> None:
+        for _ in range(AT_ONCE):
+            start()
+
+    # LLVM takes its memory before the first of them is counted.
+    reactor.callWhenRunning(lambda: scheduler.workers.when_ready(begin))
+    reactor.run(installSignalHandlers=False)
+    scheduler.stop()
+
+
 def measure(name: str, count: int, distinct: bool) -> int:
     """Live programs and print what each cost after the warm-up.
 
@@ -96,17 +149,23 @@ def measure(name: str, count: int, distinct: bool) -> int:
     Returns:
         0 if memory is as it should be.
     """
-    engine = available()[name]
     compiles = distinct and name in COMPILERS
     warm = WARM // 10 if compiles else WARM
-    one = Program(image(0))
+    run_all = live_scheduled if name == SCHEDULER else functools.partial(live_all, available()[name])
+    rounds = ROUNDS if name == SCHEDULER else 20
+    one = Program(image(0, rounds))
     before = 0
+
+    def programs() -> Iterator[Program]:
+        nonlocal before
+        for number in range(count):
+            if number == warm:
+                gc.collect()
+                before = resident()
+            yield Program(image(number, rounds)) if distinct else one
+
     start = time.monotonic()
-    for number in range(count):
-        if number == warm:
-            gc.collect()
-            before = resident()
-        live(Program(image(number)) if distinct else one, engine)
+    run_all(programs())
     gc.collect()
     grown = resident() - before
     allowed = COMPILED * (count - warm) if compiles else LEVEL
@@ -130,10 +189,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.one:
         sys.exit(measure(options.one[0], int(options.one[1]), options.one[2] == "1"))
-    names = options.engines.split(",") if options.engines else [name for name in available() if name != "stepwise"]
+    here = [*available(), *([SCHEDULER] if missing_llvmlite() is None else [])]
+    names = options.engines.split(",") if options.engines else [name for name in here if name != "stepwise"]
     failures = 0
     for name in names:
-        if name not in available():
+        if name not in here:
             print(f"{name:10s} is not here")
             continue
         for distinct in (True, False):

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import functools
+import gc
+import queue
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -26,7 +31,9 @@ from iridium.vm.engine import (
     missing_llvmlite,
 )
 from iridium.vm.native import engine as native
-from tests.processes import COMMAND, Process, environment
+from iridium.vm.native import program as native_program
+from iridium.vm.native.program import PIECES, NativeProgram
+from tests.processes import COMMAND, PATIENCE, Process, environment
 from tests.repl_double import ReactorClock
 
 LONG = """\
@@ -173,3 +180,243 @@ def test_a_program_that_ends_while_it_is_compiled(tmp_path: Path) -> None:
         status = process.status()
         process.close()
         assert (status, process.text) == (500_000 % 256, "")
+
+
+# Who compiles, and what becomes of it. None of this needs LLVM.
+
+
+class Code:
+    """Linked machine code, as far as unloading goes."""
+
+    def __init__(self) -> None:
+        self.closed_by: list[str] = []
+
+    def close(self) -> None:
+        self.closed_by.append(threading.current_thread().name)
+
+
+def form() -> NativeProgram:
+    """The native form of a program."""
+    return NativeProgram(Program(assemble(ENDLESS)), [1] * PIECES)
+
+
+def compiled(dropped: native.Dropped) -> tuple[native.Compiled, Code]:
+    """A program in machine code."""
+    code = Code()
+    return native.Compiled({0: 4096}, [code], 0.0, False, dropped), code
+
+
+class FakeRuntime:
+    """Notes what is to be compiled."""
+
+    def __init__(self) -> None:
+        self.jobs: queue.SimpleQueue[NativeProgram] = queue.SimpleQueue()
+        self.compiler = native.BackgroundCompiler(self)  # type: ignore[arg-type]
+        self.dropped = native.Dropped(self.compiler.wake)
+
+    def compile_now(self, native: NativeProgram, go_on: Callable[[], bool]) -> None:
+        self.jobs.put(native)
+
+
+@pytest.fixture
+def fake() -> Any:
+    """A runtime whose compiler ends with the test."""
+    runtime = FakeRuntime()
+    yield runtime
+    runtime.compiler.stop()
+
+
+def test_one_program_is_compiled_once(fake: FakeRuntime) -> None:
+    """Protects code that runs: many threads find a program hot at once, and one of them has it compiled."""
+    threads = 8
+    together = threading.Barrier(threads)
+
+    class Record:
+        count = 1
+
+        @property
+        def executed(self) -> int:
+            together.wait(PATIENCE)  # all of them have seen that nobody has asked yet
+            return native.HOT
+
+    one, last = form(), form()
+    one.record = Record()  # type: ignore[assignment]
+    running = [threading.Thread(target=fake.compiler.consider, args=(one,)) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    fake.compiler.consider(last, 0)
+    assert fake.jobs.get(timeout=PATIENCE) is one
+    assert fake.jobs.get(timeout=PATIENCE) is last
+
+
+def test_compiled_after_it_is_hot_and_not_before(fake: FakeRuntime) -> None:
+    """Protects short programs from the compiler: the counter decides, to the instruction."""
+    one = form()
+    one.record.executed = native.HOT - 1
+    fake.compiler.consider(one)
+    assert (one.requested, fake.compiler._thread) == (False, None)
+    one.record.executed = native.HOT
+    fake.compiler.consider(one)
+    assert fake.jobs.get(timeout=PATIENCE) is one
+
+
+def test_too_many_wait_for_the_compiler(fake: FakeRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the bound of the queue: who finds no room is compiled when it is considered again."""
+    one = form()
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "MOST_WAITING", 0)
+        fake.compiler.consider(one, 0)
+        assert not one.requested
+    fake.compiler.consider(one, 0)
+    assert fake.jobs.get(timeout=PATIENCE) is one
+
+
+def test_a_very_long_program_is_never_compiled(fake: FakeRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the compiler's thread: beyond a length a program stays interpreted, and nobody asks again."""
+    monkeypatch.setattr(native_program, "LONGEST_COMPILED", 1)
+    long, short = form(), NativeProgram(Program(assemble(".code\nhlt\n")), [1] * PIECES)
+    fake.compiler.consider(long, 0)
+    fake.compiler.consider(short, 0)
+    assert long.requested
+    assert fake.jobs.get(timeout=PATIENCE) is short
+
+
+def test_code_that_runs_stays() -> None:
+    """Protects VMs that run compiled code: what comes second is unloaded, and the first is where it was."""
+    dropped = native.Dropped(lambda: None)
+    (first, running), (second, late) = compiled(dropped), compiled(dropped)
+    one = form()
+    one.enter_at(first)
+    entries = one.record.entries
+    one.enter_at(second)
+    assert (one.compiled, one.record.entries) == (first, entries)
+    dropped.unload()
+    assert (len(running.closed_by), len(late.closed_by)) == (0, 1)
+    del one
+    dropped.unload()
+    assert len(running.closed_by) == 1
+
+
+def test_code_is_unloaded_by_the_compiler(fake: FakeRuntime) -> None:
+    """Protects the reactor: whoever drops a program does not wait for LLVM, which is at work in another thread."""
+    early, early_code = compiled(fake.dropped)
+    early.drop()
+    assert (len(fake.dropped), early_code.closed_by) == (1, []), "that thread has never run"
+    fake.compiler.consider(form(), 0)
+    fake.jobs.get(timeout=PATIENCE)
+    unloaded: queue.SimpleQueue[None] = queue.SimpleQueue()
+    late, code = compiled(fake.dropped)
+    late.linked.append(type("Last", (), {"close": lambda self: unloaded.put(None)})())
+    one = form()
+    one.enter_at(late)
+    del one
+    unloaded.get(timeout=PATIENCE)
+    assert early_code.closed_by == code.closed_by == ["compiler"]
+    fake.compiler.stop()
+    last, last_code = compiled(fake.dropped)
+    last.drop()
+    assert (len(fake.dropped), last_code.closed_by) == (1, []), "that thread has ended"
+
+
+def test_code_of_garbage_is_unloaded_once() -> None:
+    """Protects LLVM from two threads with one object: what only a cycle of garbage had is not collected."""
+    finalized: list[str] = []
+
+    class Tracker(Code):
+        def __del__(self) -> None:
+            finalized.append("by the collector")
+
+    dropped = native.Dropped(lambda: None)
+    one = form()
+    one.program.native = one
+    one.enter_at(native.Compiled({0: 4096}, [Tracker()], 0.0, False, dropped))
+    del one
+    gc.collect()
+    assert (len(dropped), finalized) == (1, [])
+    dropped.unload()
+    assert (len(dropped), finalized) == (0, ["by the collector"])
+
+
+def test_dropped_code_is_bounded() -> None:
+    """Protects memory where nobody compiles any more: beyond a number, code is unloaded where it is dropped."""
+    dropped = native.Dropped(lambda: None, most=3)
+    codes = []
+    for _ in range(5):
+        one, code = compiled(dropped)
+        one.drop()
+        codes.append(code)
+    assert [len(code.closed_by) for code in codes] == [0, 0, 0, 1, 1]
+    assert len(dropped) == 3
+
+
+# Where LLVM fails, and what is on disk.
+
+
+@needs_llvmlite
+@pytest.mark.parametrize("broken", ["compile", "link"])
+@pytest.mark.parametrize("error", [RuntimeError("no such relocation"), OSError("out of memory")])
+def test_llvm_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, error: Exception) -> None:
+    """Protects against an LLVM that cannot make or load the interpreter: the same as none."""
+    from iridium.vm.native.jit import Jit
+
+    def fail(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Jit, broken, fail)
+    monkeypatch.setattr(native, "runtime", lambda: native.Runtime(tmp_path / "cache"))
+    result = run(tmp_path, ENDLESS, "--limit", "20000")
+    assert (result.exit_code, str(error) in result.stderr.splitlines()[0]) == (75, True)
+    with pytest.raises(NativeUnavailableError, match=str(error)):
+        find_engine("compiled")
+
+
+@needs_llvmlite
+def test_a_program_that_cannot_be_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Protects a run where LLVM fails over one program: it stays in the interpreter, and that is logged."""
+
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("LLVM is out of registers")
+
+    monkeypatch.setattr(native.Runtime, "compile", fail)
+    result = run(tmp_path, ENDLESS, "--limit", "1000003", "--engine", "compiled")
+    assert result.exit_code == 75
+    assert "after 1000003 instruction" in result.stderr
+    assert "could not be compiled" in caplog.text
+
+
+@needs_llvmlite
+def test_compiling_is_cancelled_before_it_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the end of a process: while a long program is still analysed, a no ends it."""
+    runtime = native.runtime()
+    long = Program(assemble(".code\n" + "inc $0\n" * 50_000))
+    asked: list[int] = []
+
+    def go_on() -> bool:
+        asked.append(1)
+        return len(asked) < 5
+
+    with pytest.raises(native.CancelledError):
+        runtime.compile(long, go_on)
+    assert len(asked) == 5
+
+
+@needs_llvmlite
+def test_another_process_finds_the_regions(tmp_path: Path) -> None:
+    """Protects the cache: what one runtime has compiled, another takes from the disk, and it runs alike."""
+    first, second = native.Runtime(tmp_path), native.Runtime(tmp_path)
+    results = []
+    for runtime in (first, second):
+        vm = VM(Program(assemble(LONG.replace("prti $2", "nop"))))
+        form = runtime.prepare(vm)
+        form.enter_at(runtime.compile(vm.program))
+        assert form.compiled is not None
+        turn = runtime.turn(vm, 10_000_000)
+        results.append((form.compiled.from_cache, turn, vm.record.stop_code))
+    assert [from_cache for from_cache, _, _ in results] == [False, True]
+    assert results[0][1:] == results[1][1:]
+    another = Program(assemble(LONG))
+    assert not second.compile(another).from_cache

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+import mmap
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,12 +14,17 @@ import pytest_twisted
 from twisted.internet.task import deferLater
 
 from iridium.assembler import assemble
+from iridium.events import EventRing
+from iridium.processes import Processes
 from iridium.scheduler import MAX_RUNNING, Scheduler, Task
+from iridium.scheduler import workers as workers_module
 from iridium.vm import VM, Program, Stop
 from iridium.vm.engine import WARM, NativeUnavailableError, missing_llvmlite
-from iridium.vm.machine import Limits
+from iridium.vm.machine import HEAP_LIMIT, Limits
 from iridium.vm.native import engine as native
+from iridium.vm.native.program import NativeProgram
 from iridium.vm.reference import Turn
+from iridium.vm.runtime.calls import calls
 from iridium.vm.runtime.mailbox import LONGEST_MESSAGE
 from tests.processes import PATIENCE
 
@@ -89,7 +96,7 @@ async def test_fair(make: Callable[[], Scheduler]) -> None:
     scheduler, owner = make(), Owner()
     vms = [VM(ENDLESS) for _ in range(9)]
     tasks = [owner.start(scheduler, vm) for vm in vms]
-    await until(lambda: min(vm.record.instructions for vm in vms) > 150_000_000)
+    await until(lambda: min(vm.record.instructions for vm in vms) > 600_000_000)
     for task in tasks:
         task.stop()
     counts = [vm.record.instructions for vm in vms]
@@ -260,6 +267,267 @@ async def test_stop_of_the_scheduler(make: Callable[[], Scheduler]) -> None:
     assert counts == [vm.record.instructions for vm in vms]
 
 
+def short(number: int, rounds: int = 15 * WARM) -> Program:
+    """A program that takes more than some turns in plain Python and is not hot; another one for each number."""
+    source = f".code\nload $1 #{number}\nload $2 #{rounds}\nl: inc $3\nlt $3 $2\ndjmpe @l\nhlt\n"
+    return Program(assemble(source))
+
+
+async def loaded(scheduler: Scheduler) -> None:
+    """Wait until there is machine code, so that what runs on is the workers'."""
+    scheduler.workers.when_ready(lambda: None)
+    await until(lambda: scheduler.workers.available)
+
+
+def natives() -> int:
+    """How many programs are in memory in their native form."""
+    gc.collect()
+    return sum(isinstance(found, NativeProgram) for found in gc.get_objects())
+
+
+@pytest_twisted.ensureDeferred
+async def test_programs_that_are_over_are_forgotten(make: Callable[[str], Scheduler]) -> None:
+    """Protects a node's memory: hundreds of programs that end before they are hot leave nothing behind."""
+    scheduler, owner = make("auto"), Owner()
+    await loaded(scheduler)
+    gc.unfreeze()  # what other tests left has to go first
+    before = natives()
+    for number in range(0, 300, 50):
+        for one in range(number, number + 50):
+            owner.start(scheduler, VM(short(one)))
+        await until(lambda number=number: len(owner.stops) == number + 50)
+    workers = scheduler.workers
+    await until(lambda: not workers._dropped)
+    assert natives() <= before + 1  # the table has the last one until it gets another
+    assert len(workers._heat) <= 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_programs_of_processes_that_are_over_are_forgotten(make: Callable[[str], Scheduler]) -> None:
+    """The same for processes: the table drops their programs, and nobody else has them."""
+    scheduler = make("auto")
+    processes = Processes(scheduler, EventRing())
+    gc.unfreeze()
+    before = natives()
+    for number in range(200):
+        await (await processes.spawn(short(number))).when_done()
+    await (await processes.spawn(Program(assemble(".code\nhlt\n")))).when_done()
+    assert natives() <= before + 1
+    assert len(scheduler.workers._heat) <= 1
+    processes.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_hot_once_in_many_runs(make: Callable[[str], Scheduler]) -> None:
+    """A program is watched for as long as somebody keeps it: many short processes of it make it hot together."""
+    scheduler = make("auto")
+    processes = Processes(scheduler, EventRing())
+    program = short(1, native.HOT // 10)
+    for _ in range(4):
+        assert program.native is None or program.native.compiled is None
+        assert program.native is None or program.native.record.executed < native.HOT
+        await (await processes.spawn(program)).when_done()
+    # Some worker looks when its call is over.
+    busy = Owner().start(scheduler, VM(ENDLESS))
+    await until(lambda: program.native.compiled)
+    busy.stop()
+    processes.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_compiled_processes(make: Callable[[str], Scheduler]) -> None:
+    """``compiled`` compiles what processes run too, before their first instruction."""
+    processes = Processes(make("compiled"), EventRing())
+    program = Program(assemble(".code\nl: inc $1\nlt $1 $2\ndjmpe @l\nhlt\n"))
+    process = await processes.spawn(program, registers={2: 100_000})
+    assert program.native.compiled is not None
+    assert (await process.when_done()).reason == 0
+    other = Program(assemble(".code\nhlt\n"))  # as a node starts one for another node
+    pid = processes.begin_for_other(other, other.base, b"", 0, "", "other")
+    await until(lambda: other.native.compiled)
+    processes.let_run(pid)
+    processes.stop()
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("choice", ["native", "auto"])
+async def test_a_program_that_cannot_be_prepared(
+    make: Callable[[str], Scheduler],
+    monkeypatch: pytest.MonkeyPatch,
+    logged_failures: list[str],
+    choice: str,
+) -> None:
+    """A program that cannot be decoded runs on the reactor thread; the others run in machine code as before."""
+    monkeypatch.setattr(workers_module, "SLOW_TO_DECODE", 0)
+    bad = short(1)
+    load = native.Runtime.load
+
+    def fail(self: native.Runtime, program: Program) -> NativeProgram:
+        if program is bad:
+            raise MemoryError("no room")
+        return load(self, program)
+
+    monkeypatch.setattr(native.Runtime, "load", fail)
+    scheduler, owner = make(choice), Owner()
+    await loaded(scheduler)
+    good = short(2)
+    for program in (bad, good, bad):
+        owner.start(scheduler, VM(program))
+    await until(lambda: len(owner.stops) == 3)
+    assert set(owner.stops) == {Stop.HALTED}
+    assert (bad.native, good.native is None) == (None, False)
+    assert scheduler.running == 0
+    assert all("no room" in text for text in logged_failures)
+    assert logged_failures
+    logged_failures.clear()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_program_that_nothing_can_run(
+    make: Callable[[str], Scheduler], monkeypatch: pytest.MonkeyPatch, logged_failures: list[str]
+) -> None:
+    """A program with process instructions that cannot be prepared is ended, and its owner told."""
+    monkeypatch.setattr(workers_module, "SLOW_TO_DECODE", 0)
+
+    def fail(self: native.Runtime, program: Program) -> NativeProgram:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(native.Runtime, "load", fail)
+    scheduler = make("native")
+    ended: list[Turn | None] = []
+    program = Program(assemble(".code\nself $1\nhlt\n"))
+    scheduler.start(VM(program), lambda vm, turn: ended.append(turn), lambda vm: None)
+    await until(lambda: ended)
+    assert (ended, scheduler.running) == ([None], 0)
+    processes = Processes(scheduler, EventRing())
+    with pytest.raises(MemoryError):
+        await processes.spawn(short(1))
+    processes.stop()
+    logged_failures.clear()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_program_that_cannot_be_compiled(
+    make: Callable[[str], Scheduler], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With ``compiled``, a program over which LLVM fails goes on in the interpreter, and ends."""
+
+    def fail(self: native.Runtime, program: Program, go_on: object) -> None:
+        raise RuntimeError("LLVM is out of registers")
+
+    monkeypatch.setattr(native.Runtime, "compile", fail)
+    scheduler, owner = make("compiled"), Owner()
+    program = short(1)
+    for _ in range(2):
+        owner.start(scheduler, VM(program))
+    await until(lambda: len(owner.stops) == 2)
+    assert set(owner.stops) == {Stop.HALTED}
+    assert (program.native is None, program.native.compiled) == (False, None)
+    processes = Processes(scheduler, EventRing())
+    assert (await (await processes.spawn(short(2))).when_done()).reason == 0
+    processes.stop()
+    assert "out of registers" in caplog.text
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_runtime_that_is_broken(
+    make: Callable[[str], Scheduler], monkeypatch: pytest.MonkeyPatch, logged_failures: list[str]
+) -> None:
+    """A bug while machine code is loaded keeps nobody waiting: processes and programs run in Python."""
+    monkeypatch.setattr(calls, "__dict__", {"native": False})  # what was loaded stands there, by name
+
+    def broken() -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(native, "runtime", broken)
+    scheduler, owner = make("native"), Owner()
+    owner.start(scheduler, VM(ENDLESS), 10_001)
+    processes = Processes(scheduler, EventRing())
+    process = await processes.spawn(Program(assemble(".code\nself $1\nhlt\n")))
+    assert (await process.when_done()).reason == 0
+    await until(lambda: owner.stops)
+    assert scheduler.workers.available is False
+    assert "a bug" in str(scheduler.problem)
+    processes.stop()
+    [text] = logged_failures
+    assert "ValueError: a bug" in text
+    logged_failures.clear()
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("choice", ["auto", "compiled"])
+async def test_long_programs_are_prepared_elsewhere(
+    make: Callable[[str], Scheduler], monkeypatch: pytest.MonkeyPatch, choice: str
+) -> None:
+    """Protects the reactor: what is spawned is decoded, and compiled where it has to be, in another thread."""
+    threads: list[tuple[str, bool]] = []
+
+    def noted(name: str) -> None:
+        call = getattr(native.Runtime, name)
+
+        def run(self: native.Runtime, *arguments: Any) -> Any:
+            if name == "compile" or arguments[0].native is None:
+                threads.append((name, threading.current_thread() is threading.main_thread()))
+            return call(self, *arguments)
+
+        monkeypatch.setattr(native.Runtime, name, run)
+
+    noted("load")
+    noted("compile")
+    processes = Processes(make(choice), EventRing())
+    program = Program(assemble(".code\n" + "inc $1\n" * workers_module.SLOW_TO_DECODE + "hlt\n"))
+    for _ in range(2):
+        assert (await (await processes.spawn(program)).when_done()).reason == 0
+    expected = [("load", False)] + [("compile", False)] * (choice == "compiled")
+    assert threads == expected
+    processes.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_memory_comes_back(make: Callable[[], Scheduler]) -> None:
+    """The memory of VMs and processes that ended in a worker is given back, whether they halt or fault."""
+
+    def reserved() -> int:
+        gc.collect()
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[0]) * mmap.PAGESIZE
+
+    scheduler, owner = make(), Owner()
+    processes = Processes(scheduler, EventRing())
+    gc.unfreeze()
+    programs = [
+        Program(assemble(f".code\nload $1 #4096\naloc $1\nsetm $1 $1\npush $1\nprti $1\n{end}\n"))
+        for end in ("hlt", "div $1 $2 $3")
+    ]
+    before = 0
+    for number in range(60):
+        if number == 10:
+            before = reserved()
+        program = programs[number % 2]
+        owner.start(scheduler, VM(program))
+        process = await processes.spawn(program)
+        await process.when_done()
+        await until(lambda number=number: len(owner.stops) == number + 1)
+        assert process.exit is not None
+    assert processes.table.alive == 0
+    assert reserved() - before < 10 * HEAP_LIMIT, "each of a hundred had reserved so much"
+    processes.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_all_threads_work(make: Callable[[], Scheduler]) -> None:
+    """Every worker thread executes a fair part of what there is to do."""
+    scheduler, owner = make(), Owner()
+    tasks = [owner.start(scheduler, VM(ENDLESS)) for _ in range(20)]
+    workers = scheduler.workers
+    await until(lambda: sum(executed for _, executed in workers.worker_counts) > 400_000_000)
+    assert len(workers.worker_counts) == THREADS
+    assert all(turns for turns, _ in workers.worker_counts)
+    await until(lambda: min(executed for _, executed in workers.worker_counts) > 40_000_000)
+    for task in tasks:
+        task.stop()
+
+
 def test_compiled_code_is_entered_while_it_runs() -> None:
     """Protects the moment when compiled code takes over: a VM that runs finds a whole address or none."""
     runtime = native.runtime()
@@ -268,9 +536,12 @@ def test_compiled_code_is_entered_while_it_runs() -> None:
     compiled = runtime.compile(vm.program)
     running = threading.Thread(target=lambda: [runtime.turn(vm, 100_000) for _ in range(1000)])
     running.start()
+    tables = []  # the thread may still read an old one
     while running.is_alive():
         form.record.entries = 0
+        form.compiled = None
         form.enter_at(compiled)
+        tables.append(form._entries)
     assert vm.record.instructions == 100_000_000
     assert ctypes.addressof(form.record) == vm.record.program
 

@@ -82,7 +82,7 @@ class _Turns:
         self.on_process: Callable[[Record, bool], None] = lambda record, ended: None
         self.on_peers: Callable[[], None] = lambda: None
 
-    def when_ready(self, call: Callable[[], None]) -> None:
+    def when_ready(self, call: Callable[[], None], program: Program | None = None) -> None:
         """Everything is ready."""
         call()
 
@@ -138,9 +138,8 @@ class Local:
         if engine == "compiled":
             from iridium.vm.native.engine import runtime
 
-            self._native.requested = True  # type: ignore[attr-defined]
-            self._native.enter_at(runtime().compile(program))  # type: ignore[attr-defined]
-        self._program = program
+            if self._native.request():  # type: ignore[attr-defined]
+                runtime().compile_now(self._native)  # type: ignore[arg-type]
         first = self._table.begin(program)
         assert first is not None, "an empty table has room"
         first.host_cares = 1
@@ -225,7 +224,7 @@ class Local:
         """Look at what has something to tell, and whether there was anything."""
         shared = self._table.shared
         if self._compiler is not None:
-            self._compiler.consider(self._native, self._program)
+            self._compiler.consider(self._native)
         happened = False
         while self._done is None and (address := calls.take_event(shared)):
             happened = True

@@ -94,7 +94,7 @@ class Answering:
             number = neighbour.number_of(message.image, self._processes.table.load(program))
             self._outbound.say(neighbour, wire.Spawned(message.n, pid, "", number))
 
-        self._processes.when_ready(started)
+        self._processes.when_ready(started, program)
 
     def need(self, neighbour: Neighbour, message: wire.Need) -> None:
         """It wants an image."""

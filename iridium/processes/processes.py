@@ -128,10 +128,12 @@ class Processes:
             pc: where it begins, by default at the first instruction.
 
         Returns:
-            Fires with the process once it has started, which is at once unless machine code is still to be loaded;
-            errbacks with TooManyProcessesError or WrongNameError.
+            Fires with the process once it has started, which is at once unless machine code is still to be loaded
+            or the program to be prepared; errbacks with TooManyProcessesError or
+            WrongNameError.
         """
         spawned: Deferred[Process] = Deferred()
+        program = program.frozen()
 
         def start() -> None:
             try:
@@ -139,7 +141,7 @@ class Processes:
             except Exception:
                 spawned.errback()
 
-        self._workers.when_ready(start)
+        self._workers.when_ready(start, program)
         return spawned
 
     def _spawn(
@@ -153,7 +155,6 @@ class Processes:
         pc: int | None,
     ) -> Process:
         self._check_name(name)
-        program = program.frozen()
         program.title = program.title or title
         record = self.table.begin(program, registers, pc, parent)
         if record is None:
@@ -171,9 +172,9 @@ class Processes:
         self._workers.pump()
         return process
 
-    def when_ready(self, call: Callable[[], None]) -> None:
-        """Call something once processes can run: at once, or when machine code is loaded."""
-        self._workers.when_ready(call)
+    def when_ready(self, call: Callable[[], None], program: Program | None = None) -> None:
+        """Call something once processes can run, those of a program say: at once, or when that is ready."""
+        self._workers.when_ready(call, program)
 
     def set_on_peers(self, call: Callable[[], None]) -> None:
         """Who is called when something waits to be sent to other nodes."""

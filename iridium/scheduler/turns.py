@@ -60,13 +60,14 @@ class Task:
     Attributes:
         vm: the machine.
         before: instructions that it had executed when it was started.
+        fallen_back: whether it cannot run in machine code.
         running: False once it stopped or was stopped.
         waiting: whether it has no turns until :meth:`wake`.
     """
 
     __slots__ = (
-        "_limit", "_native", "_on_output", "_on_stop", "_queued", "_scheduler", "_slice", "before", "running",
-        "vm", "waiting",
+        "_limit", "_native", "_on_output", "_on_stop", "_queued", "_scheduler", "_slice", "before", "fallen_back",
+        "running", "vm", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -86,6 +87,7 @@ class Task:
         self._queued = False
         self._native = False
         self.before = vm.record.instructions
+        self.fallen_back = False
         self.running = True
         self.waiting = False
 
@@ -102,9 +104,14 @@ class Task:
             self._scheduler._resume(self)
 
     def fall_back(self) -> None:
-        """Run on the reactor thread after all: there is no native engine."""
+        """Run on the reactor thread after all: there is no native engine, or none for its program."""
         self._native = False
+        self.fallen_back = True
         self._scheduler._enqueue(self)
+
+    def give_up(self) -> None:
+        """End it: there is nothing that can run it."""
+        self._scheduler._end(self, None)
 
     def _turn(self, engine: Engine, seconds: Callable[[], float]) -> Turn:
         """Advance the VM for about :data:`TURN` seconds."""

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -21,9 +22,10 @@ from zope.interface import implementer
 
 from iridium.errors import OptionError
 from iridium.isa import FIRST_OF_PROCESSES, WORD
+from iridium.scheduler.heat import Heat
 from iridium.scheduler.table import ProcessTable
 from iridium.vm import VM
-from iridium.vm.engine import FALLING_BACK, WARM
+from iridium.vm.engine import FALLING_BACK, WARM, NativeUnavailableError
 from iridium.vm.program import Program
 from iridium.vm.record import Record
 from iridium.vm.runtime.calls import calls
@@ -129,7 +131,7 @@ class Workers:
         # Who waits for that, and the call that looks whether it is so.
         self._leaving: list[tuple[Record, Callable[[], None]]] = []
         self._leaving_call: Any = None
-        self._hot: dict[Any, Any] = {}  # programs that may get hot, by their native form
+        self._heat = Heat()
         self._workers: list[Worker] = []
         self._running: list[threading.Thread] = []
         self._inline: Worker | None = None
@@ -147,14 +149,26 @@ class Workers:
         """Turns and instructions of each worker so far."""
         return [(worker.turns, worker.executed) for worker in self._workers]
 
-    def when_ready(self, call: Callable[[], None]) -> None:
-        """Call something once it is known what runs processes: at once, or when machine code is loaded."""
+    def when_ready(self, call: Callable[[], None], program: Program | None = None) -> None:
+        """Call something once it is known what runs processes: at once, or when machine code is loaded.
+
+        Args:
+            call: what to call; never, if everything is stopped before.
+            program: what they are to run, which does not change: it is to be ready too.
+        """
         if self.available is None:
-            self._when_ready.append(call)
+            self._when_ready.append(lambda: self.when_ready(call, program))
             self._load_runtime()
-        else:
-            self._start()
+            return
+        self._start()
+        if program is None or self._is_ready(program):
             call()
+            return
+        preparing = self._prepare_in_thread(program)
+        # If it cannot be had, whoever is called finds out.
+        preparing.addErrback(lambda failure: self._log.failure("a program could not be prepared", failure))
+        preparing.addCallback(lambda _: None if self._stopped else call())
+        preparing.addErrback(lambda failure: self._log.failure("a program could not be started", failure))
 
     def wants(self, task: Task) -> bool:
         """Whether a task should run here from now on."""
@@ -162,7 +176,7 @@ class Workers:
             return False
         if uses_processes(task.vm.program):
             return True
-        if self.available is False:
+        if self.available is False or task.fallen_back:
             return False
         if self.choice == "auto":
             if task.vm.record.instructions - task.before < WARM:
@@ -370,9 +384,10 @@ class Workers:
         self._release()
 
     def _not_there(self, failure: Failure) -> None:
-        failure.trap(OptionError)
         error = failure.value
-        assert isinstance(error, OptionError)
+        if not isinstance(error, OptionError):  # a bug, but those who wait must go on
+            self._log.failure("the native engines could not be loaded", failure)
+            error = NativeUnavailableError(f"the native engines could not be loaded ({error})")
         self.problem = error
         self._log.warn("{problem}; {instead}", problem=str(error), instead=FALLING_BACK)
         self.available = False
@@ -393,36 +408,53 @@ class Workers:
 
     def _prepare(self, task: Task) -> None:
         program = task.vm.program.frozen()
-        compiled = self.choice == "compiled" and self.available
-        ready = program.native is not None and (not compiled or program.native.compiled is not None)
-        if ready or (not compiled and len(program.code) < WORD * SLOW_TO_DECODE):
+        if self._is_ready(program):
             self._submit(task)
             return
         self._parked.append(task)
-        pool = self._reactor.getThreadPool()
-        preparing = deferToThreadPool(self._reactor, pool, self.prepare_slowly, program)
-        preparing.addCallback(lambda _: self._prepared(task))
-        preparing.addErrback(lambda failure: self._log.failure("a program could not be compiled", failure))
+        preparing = self._prepare_in_thread(program)
+        preparing.addCallbacks(lambda _: self._prepared(task), lambda failure: self._not_prepared(task, failure))
+        preparing.addErrback(lambda failure: self._log.failure("a program could not be started", failure))
+
+    def _is_ready(self, program: Program) -> bool:
+        """Whether a program can run at once, without keeping the reactor waiting."""
+        compiled = self.choice == "compiled" and self.available
+        if program.native is not None:
+            return not compiled or program.native.requested
+        return not compiled and len(program.code) < WORD * SLOW_TO_DECODE
+
+    def _prepare_in_thread(self, program: Program) -> Deferred[None]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self.prepare_slowly, program)
 
     def prepare_slowly(self, program: Program) -> None:
         """Decode a program, and compile it if that is to be first; in another thread than the reactor's."""
         if not self.available:
             return
         native = self._runtime.load(program)
-        if self.choice == "compiled" and not native.requested:
-            native.requested = True
-            native.enter_at(self._runtime.compile(program))
+        if self.choice == "compiled" and native.request():
+            self._runtime.compile_now(native, lambda: not self._stopped)
 
     def _prepared(self, task: Task) -> None:
         if task in self._parked:  # else it was stopped meanwhile
             self._parked.remove(task)
             self._submit(task)
 
+    def _not_prepared(self, task: Task, failure: Failure) -> None:
+        """A program cannot be had in machine code: it runs without, if it can."""
+        self._log.failure("a program could not be prepared", failure)
+        if task in self._parked:
+            self._parked.remove(task)
+            if uses_processes(task.vm.program):
+                task.give_up()
+            else:
+                task.fall_back()
+
     def watch_heat(self, program: Program) -> None:
-        """Compile a program once it is hot, if that is wanted."""
-        native = program.native
-        if self.choice == "auto" and self.available and not native.requested:
-            self._hot[native] = program
+        """Compile a program once it is hot if the engine is "auto", and soon if it is "compiled"."""
+        if self.choice in ("auto", "compiled") and self.available:
+            self._heat.watch(program.native)
+            if self.choice == "compiled":
+                self._consider()
 
     def _submit(self, task: Task) -> None:
         vm = task.vm
@@ -474,10 +506,7 @@ class Workers:
 
     def _consider(self) -> None:
         """Compile what has got hot."""
-        for native, program in tuple(self._hot.items()):
-            self._runtime.compiler.consider(native, program)
-            if native.requested:
-                self._hot.pop(native, None)
+        self._heat.consider(self._runtime.compiler, at_once=self.choice == "compiled")
 
 
 def _load() -> Runtime:

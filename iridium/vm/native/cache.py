@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from iridium.isa import INSTRUCTIONS
@@ -24,7 +25,10 @@ LARGEST = 32 * 1024 * 1024
 """The most bytes of one object that are read."""
 
 _SOURCES = Path(__file__).parent
-_SHARED = ("../../isa.py", "../record.py", "../output.py", "../memory.py")
+_SHARED = (
+    "../../isa.py", "../../image.py", "../machine.py", "../memory.py", "../output.py", "../program.py",
+    "../record.py",
+)  # fmt: skip
 
 
 def compiler_digest() -> str:
@@ -64,8 +68,7 @@ class ObjectCache:
             found = os.lstat(self._directory)
         except OSError:
             return False
-        private = not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and private
+        return _is_private(found, stat.S_ISDIR)
 
     def _path(self, name: str) -> Path:
         return self._directory / hashlib.sha256(f"{self._identity}\0{name}".encode()).hexdigest()
@@ -76,7 +79,7 @@ class ObjectCache:
             return None
         try:
             # The digest in front is what tells a file that was cut off, by a full disk say, from a whole one.
-            with open(self._path(name), "rb") as file:
+            with open(self._path(name), "rb", opener=_open_own) as file:
                 found = file.read(LARGEST)
         except OSError:
             return None
@@ -91,7 +94,9 @@ class ObjectCache:
         draft = path.with_suffix(f".{os.getpid()}.tmp")
         with contextlib.suppress(OSError):
             try:
-                draft.write_bytes(hashlib.sha256(binary).digest() + binary)
+                draft.unlink(missing_ok=True)  # of a process of that number that was killed
+                with open(draft, "xb", opener=_open_private) as file:
+                    file.write(hashlib.sha256(binary).digest() + binary)
                 os.replace(draft, path)
             finally:
                 draft.unlink(missing_ok=True)
@@ -108,3 +113,28 @@ class ObjectCache:
                 break
             os.unlink(path)
             total -= size
+
+
+def _open_private(path: str, flags: int) -> int:
+    """What makes a file that only this user can read."""
+    return os.open(path, flags, 0o600)
+
+
+def _open_own(path: str, flags: int) -> int:
+    """What opens a file of this user's that nobody else can write to.
+
+    Raises:
+        OSError: it is none.
+    """
+    # Without waiting: a pipe would never open.
+    file = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not _is_private(os.fstat(file), stat.S_ISREG):
+        os.close(file)
+        raise PermissionError(f"{path} may be somebody else's")
+    return file
+
+
+def _is_private(found: os.stat_result, is_kind: Callable[[int], bool]) -> bool:
+    """Whether a file of some kind belongs to this user, and nobody else can write to it."""
+    private = not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return is_kind(found.st_mode) and found.st_uid == os.getuid() and private

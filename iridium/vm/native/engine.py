@@ -11,11 +11,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from iridium.vm.engine import NativeUnavailableError, missing_llvmlite
 from iridium.vm.machine import VM
 from iridium.vm.native.cache import ObjectCache, compiler_digest, default_directory
+from iridium.vm.native.compiled import Compiled, Dropped
 from iridium.vm.program import Program
 from iridium.vm.record import Stop
 from iridium.vm.reference import Turn
@@ -40,22 +41,6 @@ CALLED = (
 """The functions of the runtime that compiled programs call."""
 
 
-class Compiled(NamedTuple):
-    """A program in machine code.
-
-    Attributes:
-        entries: the address of code by the index of the instruction that it starts with.
-        linked: what keeps the code in memory.
-        seconds: how long it took.
-        from_cache: whether all of it was found on disk.
-    """
-
-    entries: dict[int, int]
-    linked: list[Any]
-    seconds: float
-    from_cache: bool
-
-
 class CancelledError(Exception):
     """Nobody wants the program compiled any more."""
 
@@ -72,21 +57,28 @@ class Runtime:
         lock: one thread at a time makes machine code.
         pieces: the addresses of the interpreter's pieces.
         compiler: compiles in the background.
+        dropped: machine code of programs that waits to be unloaded.
 
     Raises:
-        NativeUnavailableError: llvmlite is not there or does not know this machine.
+        NativeUnavailableError: llvmlite is not there, or does not work on this machine.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
         if missing := missing_llvmlite():
             raise missing
         try:
-            from iridium.vm.native.jit import Jit
-
-            self.jit = Jit()
+            self._build(directory)
         except (ImportError, OSError, RuntimeError) as error:
-            raise NativeUnavailableError(f"llvmlite does not work here ({error})") from None
+            raise NativeUnavailableError(f"llvmlite does not work here ({error})") from error
         self.lock = threading.Lock()
+        self.compiler = BackgroundCompiler(self)
+        self.dropped = Dropped(self.compiler.wake)
+
+    def _build(self, directory: Path | None) -> None:
+        """Link the interpreter, made now or found on disk."""
+        from iridium.vm.native.jit import Jit
+
+        self.jit = Jit()
         self.cache = ObjectCache(directory or default_directory(), f"{compiler_digest()} {self.jit.identity}")
         binary = self.cache.get("runtime")
         if binary is None:
@@ -102,7 +94,6 @@ class Runtime:
         from iridium.vm.native.program import PIECES
 
         self.pieces = list((_U64 * PIECES).from_address(addresses["pieces"]))
-        self.compiler = BackgroundCompiler(self)
 
     def prepare(self, vm: VM) -> NativeProgram:
         """Give a VM the native form of its program, as it is now."""
@@ -127,16 +118,22 @@ class Runtime:
 
         Args:
             program: the program.
-            go_on: asked before each region, which takes a fraction of a second.
+            go_on: asked before each region, which takes a fraction of a second, and more often before the first.
 
         Raises:
             CancelledError: ``go_on`` said no.
         """
+
+        def check() -> None:
+            if not go_on():
+                raise CancelledError
+
         from iridium.vm.native.compiler import region_ir
         from iridium.vm.native.flow import Flow
 
         began = time.perf_counter()
-        flow = Flow(program)
+        self.dropped.unload()
+        flow = Flow(program, check)
         content = program.content_hash()
         entries: dict[int, int] = {}
         linked = []
@@ -144,8 +141,7 @@ class Runtime:
         for number in range(len(flow.regions)):
             ir, starts = region_ir(flow, number)
             name = f"region{number}"
-            if not go_on():
-                raise CancelledError
+            check()
             with self.lock:
                 binary = self.cache.get(f"{content} {name}")
                 if binary is None:
@@ -154,7 +150,23 @@ class Runtime:
                     self.cache.put(f"{content} {name}", binary)
                 linked.append(self.jit.link(binary, [name], self._called))
             entries |= dict.fromkeys(starts, linked[-1].addresses[name])
-        return Compiled(entries, linked, time.perf_counter() - began, from_cache)
+        return Compiled(entries, linked, time.perf_counter() - began, from_cache, self.dropped)
+
+    def compile_now(self, native: NativeProgram, go_on: Callable[[], bool] = lambda: True) -> None:
+        """Compile a program and let VMs enter it; one that cannot be compiled stays in the interpreter.
+
+        Args:
+            native: the native form of the program.
+            go_on: as above; the program stays in the interpreter if it says no.
+        """
+        try:
+            native.enter_at(self.compile(native.program, go_on))
+        except CancelledError:
+            pass
+        except Exception:  # LLVM's, or a bug
+            import logging
+
+            logging.getLogger("iridium").exception("a program could not be compiled")
 
     def turn(self, vm: VM, budget: int) -> Turn:
         """Advance a prepared VM."""
@@ -168,46 +180,52 @@ class BackgroundCompiler:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._waiting: queue.Queue[tuple[NativeProgram, Program] | None] = queue.Queue(MOST_WAITING)
+        # Of all queues this is the one that the garbage collector may use, in :meth:`wake`.
+        self._waiting: queue.SimpleQueue[NativeProgram | None] = queue.SimpleQueue()
+        self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self.busy = False
 
-    def consider(self, native: NativeProgram, program: Program) -> None:
-        """Compile a program if it is hot and nobody has asked for it yet."""
-        if native.requested or native.record.executed < HOT:
+    def consider(self, native: NativeProgram, after: int = HOT) -> None:
+        """Compile a program if it is hot and nobody has asked for it yet; any thread may ask.
+
+        Args:
+            native: the native form of the program.
+            after: so many instructions.
+        """
+        if native.requested or native.record.executed < after or self._stopping:
             return
-        with contextlib.suppress(queue.Full):
-            self._waiting.put_nowait((native, program))
-            native.requested = True
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, daemon=True, name="compiler")
-            self._thread.start()
-            atexit.register(self.stop)
+        if self._waiting.qsize() >= MOST_WAITING or not native.request():
+            return
+        self._waiting.put(native)
+        with self._starting:
+            if self._thread is None and not self._stopping:
+                self._thread = threading.Thread(target=self._run, daemon=True, name="compiler")
+                self._thread.start()
+                atexit.register(self.stop)
+
+    def wake(self) -> None:
+        """Let it unload what was dropped, if it runs; else whoever compiles next does."""
+        if self._thread is not None and self._waiting.empty():
+            self._waiting.put(None)
 
     def _run(self) -> None:
-        while (job := self._waiting.get()) is not None and not self._stopping:
-            self.busy = True
-            self._compile(*job)
-            del job  # a program that nobody runs any more goes away
-            self.busy = False
-
-    def _compile(self, native: NativeProgram, program: Program) -> None:
-        try:
-            native.enter_at(self._runtime.compile(program, lambda: not self._stopping))
-        except CancelledError:
-            pass
-        except Exception:  # a bug: this program stays in the interpreter, and others are compiled all the same
-            import logging
-
-            logging.getLogger("iridium").exception("a program could not be compiled")
+        while True:
+            native = self._waiting.get()
+            if self._stopping:
+                return
+            if native is None:
+                self._runtime.dropped.unload()
+            else:
+                self._runtime.compile_now(native, lambda: not self._stopping)
+            del native  # a program that nobody runs any more goes away
 
     def stop(self) -> None:
         """Compile nothing more, and wait for what is being compiled: ending the process under LLVM breaks it."""
-        if self._thread is not None:
+        with self._starting:
             self._stopping = True
-            with contextlib.suppress(queue.Full):  # then it does not wait for anything
-                self._waiting.put_nowait(None)
+        if self._thread is not None:
+            self._waiting.put(None)
             while self._thread.is_alive():
                 # Somebody who presses Ctrl-C again waits no shorter: a region takes a fraction of a second.
                 with contextlib.suppress(KeyboardInterrupt, SystemExit):
@@ -238,9 +256,8 @@ def compiled_engine() -> Callable[[VM, int], Turn]:
 
     def run(vm: VM, budget: int) -> Turn:
         native = here.prepare(vm)
-        if not native.requested:
-            native.requested = True
-            native.enter_at(here.compile(vm.program))
+        if native.request():
+            here.compile_now(native)
         return here.turn(vm, budget)
 
     return run
@@ -253,7 +270,7 @@ def tiered_engine() -> Callable[[VM, int], Turn]:
     def run(vm: VM, budget: int) -> Turn:
         native = here.prepare(vm)
         turn = here.turn(vm, budget)
-        here.compiler.consider(native, vm.program)
+        here.compiler.consider(native)
         return turn
 
     return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -27,11 +28,16 @@ MARKER = OPCODES + len(Fault) + 1
 PIECES = MARKER + 1
 """How long the table is."""
 
+LONGEST_COMPILED = 1 << 17
+"""Instructions of a program beyond which it is never compiled: with so many, compiling takes half a minute, and
+what is found out for it a hundred megabytes."""
+
 _DECODED = struct.Struct("=Qi4B")
 if TYPE_CHECKING:
-    from iridium.vm.native.engine import Compiled
+    from iridium.vm.native.compiled import Compiled
 
 _ADDRESS = struct.Struct("=Q")
+_deciding = threading.Lock()  # who compiles a program, and whose code is entered
 
 
 def decode(program: Program) -> Iterator[tuple[Instruction | None, tuple[int, ...], Fault | None]]:
@@ -77,7 +83,7 @@ class NativeProgram(LoadedProgram):
 
     Attributes:
         compiled: the compiled code that VMs enter, kept in memory for as long as one may run it; None before.
-        requested: whether somebody has asked the compiler for it.
+        requested: whether somebody has been told to compile it.
     """
 
     __slots__ = ("_code", "_entries", "_pieces", "_plain", "compiled", "requested")
@@ -109,9 +115,22 @@ class NativeProgram(LoadedProgram):
                 immediate = value
         return _DECODED.pack(self._pieces[row.opcode], immediate, *registers)
 
+    def request(self) -> bool:
+        """Whether the caller has to compile it: nobody has been told so before, and it is not too long."""
+        with _deciding:
+            first, self.requested = not self.requested, True
+        return first and self.record.count <= LONGEST_COMPILED
+
     def enter_at(self, compiled: Compiled) -> None:
-        """Let VMs enter compiled code; they may be running meanwhile."""
-        self.compiled = compiled
+        """Let VMs enter compiled code; they may be running meanwhile. What they enter already stays."""
+        with _deciding:
+            first = self.compiled is None
+            if first:
+                self.compiled = compiled
+                compiled.keep()
+        if not first:
+            compiled.drop()
+            return
         table = self._entries = ctypes.create_string_buffer(_ADDRESS.size * (self.record.count + 1))
         for index, address in compiled.entries.items():
             _ADDRESS.pack_into(table, _ADDRESS.size * index, address)
@@ -125,5 +144,4 @@ class NativeProgram(LoadedProgram):
     def __del__(self) -> None:
         # Nobody runs it any more: a VM that could has a reference to this object.
         if self.compiled is not None:
-            for linked in self.compiled.linked:
-                linked.close()
+            self.compiled.drop()
