@@ -130,7 +130,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.one:
         sys.exit(measure(options.one[0], int(options.one[1]), options.one[2] == "1"))
-    names = options.engines.split(",") if options.engines else [name for name in available() if name != "stepwise"]
+    kinds = [name for name in available() if name not in ("stepwise", "regions")]
+    names = options.engines.split(",") if options.engines else kinds
     failures = 0
     for name in names:
         if name not in available():

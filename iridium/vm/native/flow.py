@@ -26,6 +26,24 @@ LARGEST_REGION = 384
 """Instructions that are compiled together: beyond some hundreds, LLVM takes much longer for each."""
 
 
+class Sizes(NamedTuple):
+    """What a program is cut into; tests cut smaller than is worth it, so that small programs have many regions.
+
+    Attributes:
+        region: instructions that are compiled together, about.
+        block: instructions after which a block ends.
+        cost: the most instructions between two checkpoints, but for a longer block.
+    """
+
+    region: int = LARGEST_REGION
+    block: int = LONGEST_BLOCK
+    cost: int = MOST_COST
+
+
+USUAL = Sizes()
+"""What programs are cut into, but for tests."""
+
+
 class Op(NamedTuple):
     """One instruction.
 
@@ -67,6 +85,7 @@ class Flow:
 
     Args:
         program: the program, which does not change meanwhile.
+        sizes: what to cut it into.
 
     Attributes:
         ops: its instructions.
@@ -78,7 +97,8 @@ class Flow:
         regions: the blocks of each region, in order.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, sizes: Sizes = USUAL) -> None:
+        self._sizes = sizes
         self.base = program.base
         self.ops = [Op(*found) for found in decode(program)]
         self.candidates = self._guess_targets()
@@ -148,8 +168,8 @@ class Flow:
         blocks: dict[int, int] = {}
         ordered = [*sorted(leaders), len(self.ops)]
         for start, end in itertools.pairwise(ordered):
-            for part in range(start, end, LONGEST_BLOCK):
-                blocks[part] = min(part + LONGEST_BLOCK, end)
+            for part in range(start, end, self._sizes.block):
+                blocks[part] = min(part + self._sizes.block, end)
         return blocks
 
     def _calls(self) -> dict[int, list[int]]:
@@ -213,7 +233,7 @@ class Flow:
 
     def _divide(self) -> list[list[int]]:
         """Regions: the whole of a small program, else subroutine by subroutine, long ones in parts."""
-        if len(self.ops) <= LARGEST_REGION:
+        if len(self.ops) <= self._sizes.region:
             return [sorted(self.blocks)] if self.blocks else []
         owned: set[int] = set()
         regions: list[list[int]] = []
@@ -232,9 +252,9 @@ class Flow:
                 if target <= block:
                     cut_by_loop.update(part for part in body if target < part <= block)
         part: list[int] = []
-        size = 0
+        size, most = 0, self._sizes.region
         for block in body:
-            if size >= 2 * LARGEST_REGION or (size >= LARGEST_REGION and block not in cut_by_loop):
+            if size >= 2 * most or (size >= most and block not in cut_by_loop):
                 yield part
                 part, size = [], 0
             part.append(block)
@@ -254,7 +274,7 @@ class Flow:
         for block in sorted(self.blocks, reverse=True):
             length = self.blocks[block] - block
             for target in self.successors(block):
-                if target not in self.checkpoints and length + cost[target] > MOST_COST:
+                if target not in self.checkpoints and length + cost[target] > self._sizes.cost:
                     self.checkpoints.add(target)
             ways = [cost[target] for target in self.successors(block) if target not in self.checkpoints]
             cost[block] = length + max(ways, default=0)
