@@ -23,6 +23,7 @@ from iridium.bench.generated import generate
 from iridium.image import Image
 from iridium.isa import BY_NAME, BY_OPCODE, FIRST_OF_PROCESSES, INSTRUCTIONS, WORD, Fault
 from iridium.vm import Program, Stop, run
+from iridium.vm.semantics import SEMANTICS
 from tests import fuzz
 from tests.fuzzing.compare import Plan, Step, available, check, plans, read_all, region_sizes, stepwise
 from tests.fuzzing.processes import compare, make_processes
@@ -175,6 +176,25 @@ def test_a_number_gives_one_program() -> None:
 def test_planted_mistakes_are_found(name: str) -> None:
     """Protects these tests: each mistake that is planted in an engine shows on a directed program."""
     assert find_shape("planted", planted(PATCHES[name]))
+
+
+@pytest.mark.parametrize("name", ["SEND", "RECVT", "KILL"])
+def test_planted_mistakes_of_processes_are_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the comparison of processes: an instruction that always says that it did something is noticed."""
+    right = SEMANTICS[name]
+
+    def wrong(s: Any, *operands: int) -> Any:
+        step = right(s, *operands)
+
+        def always() -> int:
+            follows = step()
+            s.equal = True
+            return follows
+
+        return always
+
+    monkeypatch.setitem(SEMANTICS, name, wrong)
+    assert any(compare(number, FORMS[:1])[1] for number in range(12))
 
 
 def test_a_mismatch_is_made_small() -> None:
