@@ -26,6 +26,7 @@ from iridium.vm.engine import (
     missing_llvmlite,
 )
 from iridium.vm.native import engine as native
+from tests.memory import resident
 from tests.processes import COMMAND, Process, environment
 from tests.repl_double import ReactorClock
 
@@ -173,3 +174,19 @@ def test_a_program_that_ends_while_it_is_compiled(tmp_path: Path) -> None:
         status = process.status()
         process.close()
         assert (status, process.text) == (500_000 % 256, "")
+
+
+@pytest.mark.skipif(missing_llvmlite() is not None, reason="nothing is compiled without llvmlite")
+def test_compiling_gives_its_memory_back() -> None:
+    """Protects a node that compiles many programs: nothing that LLVM needed for one stays, but its code."""
+    from iridium.vm.native.compiler import region_ir
+    from iridium.vm.native.flow import Flow
+
+    ir, _ = region_ir(Flow(Program(assemble(LONG))), 0)
+    jit = native.runtime().jit
+    before = 0
+    for number in range(90):
+        if number == 30:
+            before = resident()
+        jit.compile(ir)
+    assert resident() - before < 60 * 32 * 1024
