@@ -131,7 +131,7 @@ def test_programs_are_cut_into_regions() -> None:
     cut = 0
     for number in range(50):
         image = make(number).image
-        flow = Flow(Program(image), region_sizes(Program(image)))
+        flow = Flow(Program(image), sizes=region_sizes(Program(image)))
         assert sorted(block for region in flow.regions for block in region) == sorted(flow.blocks)
         cut += len(flow.regions) > 1
     assert cut > 30
