@@ -1,6 +1,6 @@
 """How soon a mesh of real nodes gets over a failure: a cut link, a killed node, a frozen one.
 
-    python benchmarks/failures.py [--nodes 10] [--cuts 20] [--kills 20] [--stops 3] [--json]
+    python benchmarks/failures.py [--nodes 10] [--cuts 20] [--kills 20] [--failovers 10] [--stops 3] [--json]
 
 Needs Iridium installed beside this Python, and pytest, which the helpers of the tests want. When a node knew of a
 death is the time of its own event, by the host's clock; for the rest a line of its log counts when it is read.
@@ -10,6 +10,8 @@ death is the time of its own event, by the host's clock; for the rest a line of 
 - `kill, each`: the same for each of the others by itself.
 - `kill, bare`: a process that has loaded what a node has and does nothing else is killed, until a process at the
   other end of its one connection reads the end of it: what the kernel takes of the above.
+- `failover`: a node is killed that runs its share of an application's replicas, from the event of the first node
+  that knows of it until the event of the last of these replicas that is started elsewhere.
 - `freeze`: a node is stopped with SIGSTOP, until the last of the others logs that it is down.
 - `thaw`: it is continued, until the last of the others logs that it is up.
 """
@@ -33,8 +35,24 @@ sys.path.append(str(Path(__file__).parent.parent))
 
 from tests.chaos import PATIENCE, Cluster, Node, running
 
-GOALS = {"cut": 1.0, "kill": 0.010, "kill, each": 0.010, "kill, bare": 0.010, "freeze": 5.5, "thaw": 2.0}
+GOALS = {
+    "cut": 1.0,
+    "kill": 0.010,
+    "kill, each": 0.010,
+    "kill, bare": 0.010,
+    "failover": 1.0,
+    "freeze": 5.5,
+    "thaw": 2.0,
+}
 """Seconds that each may take."""
+
+SHARE = 4
+"""Replicas that a node has in the failovers."""
+
+SERVICE = ".code\nrecv $1 $2 $3\nhlt\n"
+"""What they run: it waits until it is ended."""
+
+APPLICATION = 'name = "service"\n[programs.steady]\nfile = "service.iasm"\nreplicas = {}\n'
 
 BARE = """
 import iridium.repl.telnet, iridium.service, socket, sys, time
@@ -47,6 +65,9 @@ time.sleep(60)
 
 POLL = 0.002
 """Seconds between two questions to the proxy, which knows the time itself."""
+
+ASK = 0.1
+"""Seconds between two questions to nodes, which know the times themselves: so they have little else to do."""
 
 STEADY = 1.5
 """Seconds that a link has held before it is cut: one that fell at once before is not dialled at once again."""
@@ -130,6 +151,73 @@ def kill_nodes(cluster: Cluster, runs: int) -> list[list[float]]:
     return seconds
 
 
+def replicas(node: Node) -> dict[str, list[str]]:
+    """The pids of the replicas that run, by node, as one node sees it."""
+    found: dict[str, list[str]] = {}
+    for application in node.ask("!apps")["applications"]:
+        for replica in application["replicas"]:
+            if replica["state"] == "running":
+                found.setdefault(replica["node"], []).append(str(replica["pid"]))
+    return found
+
+
+def until_run(cluster: Cluster, nodes: list[Node], share: int) -> None:
+    """Wait until all replicas run, and each of these nodes has at least so many of them, in the eyes of each.
+
+    Raises:
+        TimeoutError: that does not come.
+    """
+    deadline = time.monotonic() + PATIENCE
+    total = SHARE * len(cluster.nodes)
+    for node in nodes:
+        while True:
+            found = replicas(node)
+            counts = [len(found.get(one.alias, [])) for one in nodes]
+            if sum(counts) == sum(map(len, found.values())) == total and min(counts) >= share:
+                break
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{node.alias} sees {counts} replicas, of {total}")
+            time.sleep(ASK)
+
+
+def happened(node: Node, kind: str, since: float) -> dict[str, float]:
+    """When something happened on a node, by whom it happened to; since a time of the wall clock."""
+    events = node.ask("!events 1024")["events"]
+    return {e["subject"]: float(e["time"]) for e in events if e["kind"] == kind and e["time"] >= since}
+
+
+def fail_over(cluster: Cluster, runs: int) -> list[float]:
+    """Kill nodes with replicas, each time another; seconds from the first word of it until all run elsewhere."""
+    total = SHARE * len(cluster.nodes)
+    (cluster.root / "service.iasm").write_text(SERVICE)
+    application = cluster.root / "service.toml"
+    application.write_text(APPLICATION.format(total))
+    iridium = Path(sys.executable).with_name("iridium")
+    shell = f"127.0.0.1:{cluster.nodes[0].repl_port}"
+    subprocess.run([iridium, "deploy", application, "--node", shell], check=True, stdout=subprocess.DEVNULL)
+    seconds = []
+    for node in itertools.islice(itertools.cycle(cluster.nodes), runs):
+        until_run(cluster, cluster.nodes, SHARE)
+        cluster.pause(STEADY)
+        others = [one for one in cluster.nodes if one is not node]
+        killed = node.kill()
+        since = killed + time.time() - time.monotonic()
+        said_by_all(cluster, node, "node-down", killed)
+        until_run(cluster, others, SHARE)
+        began = [happened(one, "process-started", since) for one in others]
+        assert sum(map(len, began)) == SHARE, began
+        known = min(happened(one, "node-down", since)[node.alias] for one in others)
+        seconds.append(max(when for times in began for when in times.values()) - known)
+        node.start().wait_until_up()
+        made_whole(cluster)
+        # It takes its share once it has listened for some seconds; until then it gets none.
+        while len(replicas(others[0]).get(node.alias, [])) < SHARE:
+            others[0].ask("!rebalance service")
+            cluster.pause(1.0)
+    cluster.nodes[0].ask("!stop_app service")
+    return seconds
+
+
 def stop_nodes(cluster: Cluster, runs: int) -> tuple[list[float], list[float]]:
     """Freeze nodes and thaw them; seconds until the last of the others took each for down, and for up again."""
     frozen, thawed = [], []
@@ -174,6 +262,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=10)
     parser.add_argument("--cuts", type=int, default=20)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--failovers", type=int, default=10)
     parser.add_argument("--stops", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -182,6 +271,7 @@ def main() -> None:
         cut, wrongly = cut_links(cluster, options.cuts, random.Random(1))
     with running(options.nodes) as cluster:
         kills = kill_nodes(cluster, options.kills)
+        failovers = fail_over(cluster, options.failovers)
         freeze, thaw = stop_nodes(cluster, options.stops)
     bare = [kill_bare() for _ in range(options.kills)]
     measured = {
@@ -189,6 +279,7 @@ def main() -> None:
         "kill": [max(times) for times in kills],
         "kill, each": [seconds for times in kills for seconds in times],
         "kill, bare": bare,
+        "failover": failovers,
         "freeze": freeze,
         "thaw": thaw,
     }

@@ -1,9 +1,10 @@
-"""How soon a node answers on both ports after its start, and how much memory it takes.
+"""How soon a node answers on both ports after its start, and how much memory it takes; also once it has compiled.
 
     python benchmarks/node.py [--runs 9] [--json]
 
 Needs Iridium installed beside this Python. Beside it stand a bare `python -c pass` and an empty Twisted service
-(`twistd -n ftp`), in the same run, because absolute times move from machine to machine.
+(`twistd -n ftp`), in the same run, because absolute times move from machine to machine. A node that has compiled a
+hot program has LLVM in its memory: `cold` where its cache of objects was empty, `warm` where it found them there.
 """
 
 from __future__ import annotations
@@ -11,19 +12,37 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from iridium.repl.client import connect
 
 HELLO = (
     b'{"type":"hello","version":"99.0","cluster":"x","id":"00000000-0000-4000-8000-000000000000",'
     b'"incarnation":1}\n'
 )
 """Any node answers this with a refusal."""
+
+HOT = """.code
+      load $2 #40000000
+top:  mul $3 $2 $3
+      inc $3
+      inc $1
+      lt $1 $2
+      djmpe @top
+      hlt
+"""
+"""200 million instructions: a node has compiled it long before its end."""
+
+GOAL_MB = 120.0
+"""Resident memory that a node may take which has compiled a program."""
 
 
 def free_port() -> int:
@@ -57,21 +76,51 @@ def resident(pid: int) -> int:
     raise LookupError(pid)
 
 
-def one_node(twistd: str, root: str) -> tuple[float, int]:
-    """Start a node; seconds until both ports answer, and its resident memory then."""
+@contextlib.contextmanager
+def started(twistd: str, root: str, *options: str, **environment: str) -> Iterator[tuple[int, int, float]]:
+    """A node that answers: its process id, its REPL port, and the seconds that it took to answer on both ports."""
     repl, cluster = free_port(), free_port()
+    command = [twistd, "-n", "--pidfile=", "iridium", "-P", str(cluster), "-p", str(repl), "--data-root-dir", root]
     start = time.monotonic()
-    node = subprocess.Popen(
-        [twistd, "-n", "--pidfile=", "iridium", "-P", str(cluster), "-p", str(repl), "--data-root-dir", root],
-        stdout=subprocess.DEVNULL,
-    )
+    node = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, env={**os.environ, **environment})
     try:
         answers(repl, b"", b"Welcome to Iridium!")
         answers(cluster, HELLO, b'"VERSION"')
-        return time.monotonic() - start, resident(node.pid)
+        yield node.pid, repl, time.monotonic() - start
     finally:
         node.terminate()
         node.wait(10)
+
+
+def one_node(twistd: str, root: str) -> tuple[float, int]:
+    """Start a node; seconds until both ports answer, and its resident memory then."""
+    with started(twistd, root) as (pid, _, seconds):
+        return seconds, resident(pid)
+
+
+def one_that_compiles(twistd: str, root: str, cache: str) -> int:
+    """Start a node and let it run a hot program to its end; its resident memory then.
+
+    Args:
+        twistd, root: as for the others.
+        cache: where it keeps objects.
+
+    Raises:
+        RuntimeError: the program did not run as compiled code.
+    """
+    Path(root, "hot.iasm").write_text(HOT)
+    with (
+        started(twistd, root, "--programs-dir", root, XDG_CACHE_HOME=cache) as (pid, port, _),
+        connect("127.0.0.1", port) as ask,
+    ):
+        for command in ("!load_file hot.iasm", "!run"):
+            answer = ask(command, 60.0)
+            if "error" in answer:
+                raise RuntimeError(f"{command}: {answer['error']}")
+        machine = ask("!stats", 10.0)["machine"]
+        if machine["tier"] != "compiled":
+            raise RuntimeError(f"the hot program was not compiled: {machine}")
+        return resident(pid)
 
 
 def one_twistd(twistd: str) -> tuple[float, int]:
@@ -106,11 +155,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         one_node(twistd, root)  # compiles the modules
         nodes = [one_node(twistd, root) for _ in range(options.runs)]
+        cold, warm = [], []
+        for number in range(max(1, options.runs // 3)):
+            cache = str(Path(root, f"cache{number}"))
+            cold.append(one_that_compiles(twistd, root, cache))
+            warm.append(one_that_compiles(twistd, root, cache))
     services = [one_twistd(twistd) for _ in range(options.runs)]
     bare = statistics.median(bare_python() for _ in range(options.runs))
     result = {
         "node_seconds": round(statistics.median(seconds for seconds, _ in nodes), 3),
         "node_mb": round(statistics.median(memory for _, memory in nodes) / 1e6, 1),
+        "compiled_cold_mb": round(statistics.median(cold) / 1e6, 1),
+        "compiled_warm_mb": round(statistics.median(warm) / 1e6, 1),
+        "compiled_goal_mb": GOAL_MB,
         "twistd_seconds": round(statistics.median(seconds for seconds, _ in services), 3),
         "twistd_mb": round(statistics.median(memory for _, memory in services) / 1e6, 1),
         "python_seconds": round(bare, 4),

@@ -5,6 +5,8 @@
 
 Each number from ``--seed`` on is a program (some are arbitrary bytes as code, or as a file), which runs several
 times, cut into turns at random, on each engine and on machines that move between engines; see ``tests.fuzzing``.
+One of the engines cuts programs into many regions. Some numbers have a program of processes besides, which runs in
+all forms of the runtime and must give the same, in whatever order the processes have their turns.
 The work is done in a process of its own: where that dies of a signal or a turn does not end, it is a failure with
 the number of the program, and the run goes on behind it.
 """
@@ -25,14 +27,19 @@ from typing import IO
 from iridium.vm import Program
 from iridium.vm.engine import Engine
 from tests.fuzzing.compare import available, check, plans
+from tests.fuzzing.processes import compare
 from tests.fuzzing.programs import make
 from tests.fuzzing.shrink import report, shrink
+from tests.local import FORMS
 
 PATIENCE = 120.0
 """Seconds that a program may take with all its runs, and the shrinking of a mismatch; then something hangs."""
 
 PLANS = 6
 """Runs of each program: compiling costs more than running, so it is worth several."""
+
+PROCESSES_EVERY = 20
+"""Numbers from one that also has a program of processes to the next: those take as long as many others."""
 
 MOST_REPORTS = 20
 """Mismatches after which the run ends: more of the same help nobody."""
@@ -74,6 +81,11 @@ def try_one(number: int, names: Sequence[str], engines: Mapping[str, Engine]) ->
     Returns:
         The instructions of a run, times the runs.
     """
+    if number % PROCESSES_EVERY == 0:
+        source, wrong = compare(number, FORMS if "native" in engines else FORMS[:1])
+        if wrong:
+            lines = "\n".join([*wrong, source]).splitlines()
+            print("mismatch", *(f"| {line}" for line in lines), sep="\n", flush=True)
     case = make(number)
     program = Program(case.image)
     for plan in itertools.islice(plans(number, names, case.total), PLANS * max(1, len(names) - 1)):

@@ -190,7 +190,8 @@ def main() -> None:
     if options.one:
         sys.exit(measure(options.one[0], int(options.one[1]), options.one[2] == "1"))
     here = [*available(), *([SCHEDULER] if missing_llvmlite() is None else [])]
-    names = options.engines.split(",") if options.engines else [name for name in here if name != "stepwise"]
+    kinds = [name for name in here if name not in ("stepwise", "regions")]
+    names = options.engines.split(",") if options.engines else kinds
     failures = 0
     for name in names:
         if name not in here:

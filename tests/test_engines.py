@@ -33,6 +33,7 @@ from iridium.vm.engine import (
 from iridium.vm.native import engine as native
 from iridium.vm.native import program as native_program
 from iridium.vm.native.program import PIECES, NativeProgram
+from tests.memory import resident
 from tests.processes import COMMAND, PATIENCE, Process, environment
 from tests.repl_double import ReactorClock
 
@@ -420,3 +421,19 @@ def test_another_process_finds_the_regions(tmp_path: Path) -> None:
     assert results[0][1:] == results[1][1:]
     another = Program(assemble(LONG))
     assert not second.compile(another).from_cache
+
+
+@pytest.mark.skipif(missing_llvmlite() is not None, reason="nothing is compiled without llvmlite")
+def test_compiling_gives_its_memory_back() -> None:
+    """Protects a node that compiles many programs: nothing that LLVM needed for one stays, but its code."""
+    from iridium.vm.native.compiler import region_ir
+    from iridium.vm.native.flow import Flow
+
+    ir, _ = region_ir(Flow(Program(assemble(LONG))), 0)
+    jit = native.runtime().jit
+    before = 0
+    for number in range(90):
+        if number == 30:
+            before = resident()
+        jit.compile(ir)
+    assert resident() - before < 60 * 32 * 1024

@@ -18,14 +18,19 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from iridium.assembler import assemble
+from iridium.bench.generated import generate
 from iridium.image import Image
-from iridium.isa import BY_NAME, BY_OPCODE, INSTRUCTIONS, WORD, Fault
+from iridium.isa import BY_NAME, BY_OPCODE, FIRST_OF_PROCESSES, INSTRUCTIONS, WORD, Fault
 from iridium.vm import Program, Stop, run
+from iridium.vm.semantics import SEMANTICS
 from tests import fuzz
-from tests.fuzzing.compare import Plan, Step, available, check, plans, read_all, stepwise
+from tests.fuzzing.compare import Plan, Step, available, check, plans, read_all, region_sizes, stepwise
+from tests.fuzzing.processes import compare, make_processes
 from tests.fuzzing.programs import Case, make
 from tests.fuzzing.shapes import LONG, cases, cuts
 from tests.fuzzing.shrink import NOP, report, shrink
+from tests.local import FORMS
 from tests.planted import PATCHES, find_shape, planted
 
 SEEDS = 3000
@@ -71,6 +76,16 @@ def test_directed_programs(engine: str, name: str) -> None:
         agree(case, plan)
 
 
+@pytest.mark.parametrize("engine", [name for name in ALL if name != "stepwise"])
+@pytest.mark.parametrize("seed", range(2))
+def test_the_generated_program(engine: str, seed: int) -> None:
+    """Protects large programs, which have several regions: wherever turns end, and between engines."""
+    case = Case(f"generated {seed}", assemble(generate(seed, 1)), total=400_000)
+    for names, budget in (((engine,), 100_003), ((engine,), 997), ((engine, "reference", *OTHERS), 1009)):
+        steps = tuple(Step(name, budget) for name in names) * (case.total // budget // len(names))
+        agree(case, Plan(steps, lockstep=False))
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_directed_programs_between_engines(name: str) -> None:
     """Protects the state record: whatever one engine leaves there, the next goes on from."""
@@ -89,6 +104,37 @@ def test_any_bytes_as_code(code: bytes, read_only: bytes, version: int, number: 
     case = Case("bytes", image, make(number).limits, total=200)
     for plan in itertools.islice(plans(number, OTHERS, 200), 3):
         agree(case, plan)
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_random_processes(number: int) -> None:
+    """Protects processes from depending on the form of the runtime that runs them, or on how long turns are.
+
+    They wait, are tied, killed, timed out; all that does not depend on the order of turns is the same.
+    """
+    source, wrong = compare(number, FORMS if "native" in ALL else FORMS[:1])
+    assert not wrong, "\n".join([*wrong, source])
+
+
+def test_random_processes_do_everything() -> None:
+    """Protects the programs of processes from missing an instruction; names and nodes have tests of their own."""
+    written = {word for number in range(12) for word in make_processes(number).upper().split()}
+    missing = {row.name for row in INSTRUCTIONS if row.opcode >= FIRST_OF_PROCESSES} - written
+    assert missing == {"SPAWNON", "REGISTER", "WHEREIS"}
+
+
+def test_programs_are_cut_into_regions() -> None:
+    """Protects the engine of many regions from cutting nothing: most programs have several."""
+    pytest.importorskip("llvmlite")
+    from iridium.vm.native.flow import Flow
+
+    cut = 0
+    for number in range(50):
+        image = make(number).image
+        flow = Flow(Program(image), sizes=region_sizes(Program(image)))
+        assert sorted(block for region in flow.regions for block in region) == sorted(flow.blocks)
+        cut += len(flow.regions) > 1
+    assert cut > 30
 
 
 def executed(case: Case) -> Iterator[tuple[str, Fault | None]]:
@@ -130,6 +176,25 @@ def test_a_number_gives_one_program() -> None:
 def test_planted_mistakes_are_found(name: str) -> None:
     """Protects these tests: each mistake that is planted in an engine shows on a directed program."""
     assert find_shape("planted", planted(PATCHES[name]))
+
+
+@pytest.mark.parametrize("name", ["SEND", "RECVT", "KILL"])
+def test_planted_mistakes_of_processes_are_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the comparison of processes: an instruction that always says that it did something is noticed."""
+    right = SEMANTICS[name]
+
+    def wrong(s: Any, *operands: int) -> Any:
+        step = right(s, *operands)
+
+        def always() -> int:
+            follows = step()
+            s.equal = True
+            return follows
+
+        return always
+
+    monkeypatch.setitem(SEMANTICS, name, wrong)
+    assert any(compare(number, FORMS[:1])[1] for number in range(12))
 
 
 def test_a_mismatch_is_made_small() -> None:

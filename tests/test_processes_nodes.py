@@ -178,6 +178,7 @@ async def test_a_node_that_is_killed(nodes: Nodes, others: Started) -> None:  # 
     [b] = others.nodes("b")
     await within(a.mesh.join("127.0.0.1", b.cluster_port))
     await eventually(lambda: len(a.courier.up()) == 1)
+    await eventually(lambda: (b.data / "peers.json").exists())  # or its next life does not know whom to look for
     box = a.processes.mailbox()
     pids = [await spawn_on(a, "b", WAITER) for _ in range(3)]
     for pid in pids:

@@ -300,6 +300,18 @@ def test_a_crash_without_a_line_table_tells_the_address(engine: Any) -> None:
         (Case("PRTS", (1,), {"read_only": b"abc"}), ("NUL", "1")),
         (Case("PRTS", (1,), {"read_only": b"a\xff\0"}), ("UTF-8", "1")),
         (Case("PRTC", (1,), {"r": {1: 0xD800}}), (str(0xD800),)),
+        (Case("SENDM", (1, 2, 3), {"r": {1: 700, 2: 60, 3: 9}}), ("9 bytes from heap address 60", "has 64")),
+        (
+            Case("SPAWNON", (1, 2, 3), {"r": {1: HEADER + 5, 2: 7}, "read_only": b"node\0"}),
+            ("reaches read-only offset 7", "5 bytes"),
+        ),
+        (Case("SPAWNON", (1, 2, 3), {"r": {1: HEADER + 3, 2: 1}, "read_only": b"a\xff\0"}), ("name", "offset 1 ")),
+        (Case("REGISTER", (9,), {"r": {9: 1}, "read_only": b"a\xff\0"}), ("name", "offset 1 ", "UTF-8")),
+        (Case("WHEREIS", (9, 2), {"r": {9: 1}, "read_only": b"a\xff\0"}), ("name", "offset 1 ", "UTF-8")),
+        *(
+            (Case(name, (9, *more), {"r": {9: 1}, "read_only": b"name"}), ("no NUL within 3 bytes", "offset 1"))
+            for name, more in (("REGISTER", ()), ("WHEREIS", (2,)))
+        ),
         (Case("NOT", (1, 200), {}), ("$200", "$31")),
     ],
     ids=lambda value: value.name if isinstance(value, Case) else "",

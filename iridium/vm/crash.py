@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from iridium.vm.machine import VM
 
 _FAULTS = list(Fault)
+_U32 = 0xFFFFFFFF
 
 
 class Crash(NamedTuple):
@@ -77,8 +78,11 @@ def _jump(vm: VM, row: Instruction, operands: tuple[int, ...]) -> str:
 
 
 def _heap(vm: VM, row: Instruction, operands: tuple[int, ...]) -> str:
-    address = _value(vm, operands, 0) & 0xFFFFFFFF
-    return f"reaches heap address {address}; the heap has {vm.record.heap_size} bytes"
+    heap = f"the heap has {vm.record.heap_size} bytes"
+    if row.name == "SENDM":
+        address, size = (_value(vm, operands, at) & _U32 for at in (1, 2))
+        return f"sends {size} bytes from heap address {address} on; {heap}"
+    return f"reaches heap address {_value(vm, operands, 0) & _U32}; {heap}"
 
 
 def _overflow(vm: VM, row: Instruction, operands: tuple[int, ...]) -> str:
@@ -100,12 +104,18 @@ def _allocation(vm: VM, row: Instruction, operands: tuple[int, ...]) -> str:
     return f"asks for {asked} bytes; the heap has {vm.record.heap_size} of at most {vm.record.heap_limit}"
 
 
+def _offset(vm: VM, row: Instruction, operands: tuple[int, ...]) -> int:
+    """Where in the read-only section an instruction looks."""
+    if row.name in ("PRTS", "LOADC", "LOADCF64"):
+        return operands[-1]
+    return _value(vm, operands, 1 if row.name == "SPAWNON" else 0) & _U32
+
+
 def _read_only(vm: VM, row: Instruction, operands: tuple[int, ...]) -> str:
-    offset = operands[-1] if row.name in ("PRTS", "LOADC", "LOADCF64") else _value(vm, operands, 0)
-    offset &= 0xFFFFFFFF
+    offset = _offset(vm, row, operands)
     size = len(vm.program.read_only)
-    if row.name == "PRTS" and offset < size:
-        return f"finds no NUL within {LONGEST_STRING} bytes of read-only offset {offset}"
+    if Fault.BAD_STRING in row.faults and offset < size:
+        return f"finds no NUL within {min(LONGEST_STRING, size - offset)} bytes of read-only offset {offset}"
     return f"reaches read-only offset {offset}; the section has {size} bytes"
 
 
@@ -114,7 +124,8 @@ def _string(vm: VM, row: Instruction, operands: tuple[int, ...]) -> str:
         code_point = _value(vm, operands, 0)
         assert not is_character(code_point), "PRTC faults only where there is no character"
         return f"prints {code_point}, which is no Unicode character"
-    return f"prints bytes at read-only offset {operands[0]} that are not UTF-8"
+    does = "prints bytes" if row.name == "PRTS" else "takes a name of bytes"
+    return f"{does} at read-only offset {_offset(vm, row, operands)} that are not UTF-8"
 
 
 _WORDS = {

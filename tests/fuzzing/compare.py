@@ -7,19 +7,24 @@ compared.
 
 from __future__ import annotations
 
+import functools
 import random
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iridium.errors import OptionError
-from iridium.isa import REGISTERS
+from iridium.isa import REGISTERS, WORD
 from iridium.vm import VM, Program, Stop
 from iridium.vm import run as reference
 from iridium.vm.engine import ENGINES, Engine, find_engine
 from iridium.vm.record import Waiting
 from iridium.vm.reference import Turn
 from tests.fuzzing.programs import Case
+
+if TYPE_CHECKING:
+    from iridium.vm.native.flow import Sizes
+    from iridium.vm.native.program import NativeProgram
 
 GO_ON = 3
 """Turns that a machine gets after it stopped for good, in lockstep: what they do is defined as well."""
@@ -29,6 +34,9 @@ MOST_WAITS = 3
 
 MOST_HEAP = 65536
 """Bytes of heap that are compared after every turn; what is beyond only at the end."""
+
+MOST_REGIONS = 8
+"""Regions that a program is cut into by :func:`regions`, about: each costs some milliseconds to compile."""
 
 _FLOATS = struct.Struct(f"={REGISTERS}Q")
 _MAGNITUDE, _INFINITY = 2**63 - 1, 0x7FF0 << 48
@@ -80,14 +88,49 @@ def stepwise(vm: VM, budget: int) -> Turn:
     return Turn(Stop.BUDGET, 0) if budget else reference(vm, 0)
 
 
+def regions(vm: VM, budget: int) -> Turn:
+    """Compiled code in many small regions: what a large program is, whose way leads from one to another.
+
+    A program is cut into the same regions every time, of sizes that its code draws. Its other native form, which
+    the engines by name have, stays as it is.
+    """
+    from iridium.vm.native.engine import runtime
+
+    native = _in_regions(vm.program)
+    vm.native = native
+    vm.record.program = native.address
+    return runtime().turn(vm, budget)
+
+
+@functools.lru_cache(16)
+def _in_regions(program: Program) -> NativeProgram:
+    from iridium.vm.native.engine import runtime
+    from iridium.vm.native.program import NativeProgram
+
+    native = NativeProgram(program, runtime().pieces)
+    native.enter_at(runtime().compile(program, sizes=region_sizes(program)))
+    return native
+
+
+def region_sizes(program: Program) -> Sizes:
+    """What :func:`regions` cuts a program into."""
+    from iridium.vm.native.flow import Sizes
+
+    chance = random.Random(program.content_hash())
+    region = max(chance.choice((1, 3, 8, 8, 20)), len(program.code) // WORD // MOST_REGIONS)
+    return Sizes(region, chance.choice((1, 2, 3, 5, 8, 64)), chance.choice((1, 4, 4, 16, 256)))
+
+
 def available() -> dict[str, Engine]:
-    """All engines that run here, by name, and :func:`stepwise`."""
+    """All engines that run here, by name, and those of this module: stepwise, and regions where one compiles."""
     found: dict[str, Engine] = {"stepwise": stepwise}
     for name in ENGINES:
         try:
             found[name] = find_engine(name)
         except OptionError:
             continue
+    if "compiled" in found:
+        found["regions"] = regions
     return found
 
 

@@ -196,6 +196,20 @@ JUMPS = {
     "not taken, to a bad address": "load $1 #-1 | neq $0 $0 | jmpe $1 | inc $2 | eq $0 $0 | jmpe $1",
 }  # fmt: skip
 
+# Long enough for several regions of any size, with short ways and long ones from each into the next and back.
+_OVER = "lt $1 $2 | djmpe @over{0} | inc $4 | add $4 $1 $5 | xor $5 $4 $4 | inc $4 | over{0}: inc $1"
+CROSSINGS = {
+    "short and long ways": "load $2 #9 |" + "|".join(_OVER.format(n) for n in range(24)) + "| hlt",
+    "short and long ways in a loop": "load $2 #9 | load $3 #40 | top: inc $9 |"
+    + "|".join(_OVER.format(n) for n in range(24))
+    + "| lt $1 $3 | djmpe @top | hlt",
+    "calls there and back": "load $2 #30 | load $3 #60 | top: call @f0 | call @f5 | lt $1 $3 | djmpe @top | hlt |"
+    + "|".join(f"f{n}: call @f{n + 1} | {_OVER.format(n)} | ret" for n in range(9))
+    + "| f9: inc $9 | ret",
+    "computed jumps there and back": "load $2 #9 | load $6 #40 | load $7 @j0 | jmp $7 |"
+    + "|".join(f"j{n}: {_OVER.format(n)} | load $7 @j{(n * 5 + 1) % 12} | jmp $7" for n in range(12)),
+}  # fmt: skip
+
 PRINTS = {
     "print until the ring is full": "top: inc $1 | prti $1 | eq $0 $0 | djmpe @top",
     "print everything": "load $2 #9 | loadf64 $1 #0.1 | top: inc $1 | prts @text | prti $1 | prtf64 $1 | addf64 $1 $1 $1 | load $3 #65 | prtc $3"
@@ -280,7 +294,7 @@ def cases() -> dict[str, Case]:
     ) -> None:
         found[name] = Case(name, image, limits, total=total, **state)
 
-    for group in (LOOPS, WALKS, FAULTS, CALLS, JUMPS):
+    for group in (LOOPS, WALKS, FAULTS, CALLS, JUMPS, CROSSINGS):
         for name, code in group.items():
             add(name, _source(code))
     for name, code in LONG_WALKS.items():

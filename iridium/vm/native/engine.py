@@ -23,6 +23,7 @@ from iridium.vm.reference import Turn
 from iridium.vm.runtime.calls import HOST_CALLS
 
 if TYPE_CHECKING:
+    from iridium.vm.native.flow import Sizes
     from iridium.vm.native.program import NativeProgram
 
 HOT = 300_000
@@ -111,7 +112,9 @@ class Runtime:
             native = program.native = NativeProgram(program, self.pieces)
         return native
 
-    def compile(self, program: Program, go_on: Callable[[], bool] = lambda: True) -> Compiled:
+    def compile(
+        self, program: Program, go_on: Callable[[], bool] = lambda: True, sizes: Sizes | None = None
+    ) -> Compiled:
         """Compile a program, or find it in the cache.
 
         Takes up to seconds; any thread may do it, while the program runs.
@@ -119,6 +122,7 @@ class Runtime:
         Args:
             program: the program.
             go_on: asked before each region, which takes a fraction of a second, and more often before the first.
+            sizes: what it is cut into, if not as usual.
 
         Raises:
             CancelledError: ``go_on`` said no.
@@ -129,12 +133,13 @@ class Runtime:
                 raise CancelledError
 
         from iridium.vm.native.compiler import region_ir
-        from iridium.vm.native.flow import Flow
+        from iridium.vm.native.flow import USUAL, Flow
 
         began = time.perf_counter()
         self.dropped.unload()
-        flow = Flow(program, check)
-        content = program.content_hash()
+        sizes = sizes or USUAL
+        flow = Flow(program, check, sizes)
+        content = f"{program.content_hash()} {sizes}"
         entries: dict[int, int] = {}
         linked = []
         from_cache = True

@@ -39,6 +39,24 @@ CHECK_EVERY = 4096
 _T = TypeVar("_T")
 
 
+class Sizes(NamedTuple):
+    """What a program is cut into; tests cut smaller than is worth it, so that small programs have many regions.
+
+    Attributes:
+        region: instructions that are compiled together, about.
+        block: instructions after which a block ends.
+        cost: the most instructions between two checkpoints, but for a longer block.
+    """
+
+    region: int = LARGEST_REGION
+    block: int = LONGEST_BLOCK
+    cost: int = MOST_COST
+
+
+USUAL = Sizes()
+"""What programs are cut into, but for tests."""
+
+
 class Op(NamedTuple):
     """One instruction.
 
@@ -87,6 +105,7 @@ class Flow:
     Args:
         program: the program, which does not change meanwhile.
         check: called now and then; what it raises ends the analysis.
+        sizes: what to cut it into.
 
     Attributes:
         ops: its instructions.
@@ -98,8 +117,9 @@ class Flow:
         regions: the blocks of each region, in order.
     """
 
-    def __init__(self, program: Program, check: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, program: Program, check: Callable[[], None] = lambda: None, sizes: Sizes = USUAL) -> None:
         self._check = check
+        self._sizes = sizes
         self.base = program.base
         self.ops = [Op(*found) for found in self._each(decode(program))]
         self._callers = self._find_calls()
@@ -191,8 +211,8 @@ class Flow:
         blocks: dict[int, int] = {}
         ordered = [*sorted(leaders), len(self.ops)]
         for start, end in itertools.pairwise(ordered):
-            for part in range(start, end, LONGEST_BLOCK):
-                blocks[part] = min(part + LONGEST_BLOCK, end)
+            for part in range(start, end, self._sizes.block):
+                blocks[part] = min(part + self._sizes.block, end)
         return blocks
 
     def _find_checkpoints(self) -> set[int]:
@@ -240,7 +260,7 @@ class Flow:
                 bodies.append(self._body(start))
             elif self._owner[start] != start:
                 self._joins.setdefault(start, set()).add(self._owner[start])
-        if len(self.ops) <= LARGEST_REGION:
+        if len(self.ops) <= self._sizes.region:
             return [sorted(self.blocks)] if self.blocks else []
         return [part for body in bodies for part in self._parts(body)]
 
@@ -268,12 +288,12 @@ class Flow:
         seen = 0
         reach = -1  # the last block that a loop which began before this one comes back from
         part: list[int] = []
-        size = 0
+        size, most = 0, self._sizes.region
         for block in body:
             while seen < len(back) and back[seen][0] < block:
                 reach = max(reach, back[seen][1])
                 seen += 1
-            if size >= 2 * LARGEST_REGION or (size >= LARGEST_REGION and block > reach):
+            if size >= 2 * most or (size >= most and block > reach):
                 yield part
                 part, size = [], 0
             part.append(block)
@@ -344,7 +364,7 @@ class Flow:
             length = self.blocks[block] - block
             successors = self.successors(block)
             for target in successors:
-                if target not in self.checkpoints and length + cost[target] > MOST_COST:
+                if target not in self.checkpoints and length + cost[target] > self._sizes.cost:
                     self.checkpoints.add(target)
             ways = [cost[target] for target in successors if target not in self.checkpoints]
             cost[block] = length + max(ways, default=0)

@@ -11,6 +11,7 @@ from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
+from llvmlite.binding.newpassmanagers import NewPassManager
 
 _lock = threading.Lock()
 _libraries = 0
@@ -60,7 +61,11 @@ class Jit:
         module.data_layout = str(machine.target_data)
         options = llvm.create_pipeline_tuning_options(speed_level=level)
         builder = llvm.create_pass_builder(machine, options)
-        builder.getModulePassManager().run(module, builder)
+        passes = builder.getModulePassManager()
+        passes.run(module, builder)
+        # llvmlite 0.50 does not do so itself: its own method stands behind one of a base class that does nothing.
+        NewPassManager._dispose(passes)
+        passes.detach()
         return module
 
     def compile(self, ir: str, level: int = 2) -> bytes:
