@@ -10,13 +10,15 @@ import sys
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 
 from iridium.assembler import assemble
 from iridium.events import EventRing
 from iridium.processes import Processes
 from iridium.scheduler import Scheduler
 from iridium.vm import Program
-from iridium.vm.runtime.layout import KILLED
+from iridium.vm.runtime.calls import calls
+from iridium.vm.runtime.layout import KILLED, WORD_MESSAGE
 from tests import stress
 
 pytest.importorskip("llvmlite")
@@ -73,6 +75,24 @@ async def test_the_host_and_the_threads() -> None:
         assert process.output == "777"[: len(process.output)]
     assert {process.output for process in begun if process.exit.reason == 0} <= {"777", ""}
     assert processes.table.alive == 0
+    processes.stop()
+    scheduler.stop()
+
+
+@pytest.mark.real_reactor
+@pytest_twisted.ensureDeferred
+async def test_a_deadline_that_is_set_on_the_reactor_thread() -> None:
+    """Protects SLEEP and RECVT of whoever the reactor has run itself: the workers asleep wake in time for them."""
+    scheduler = Scheduler(reactor, choice="native", threads=2)
+    processes = Processes(scheduler, EventRing())
+    sleeper = Program(assemble(".code\nrecv $1 $2 $3\nload $4 #5\nsleep $4\nhltr $1\n"))
+    process = await processes.spawn(sleeper)
+    shared, host = processes.table.shared, processes.table.host
+    while shared.waiting < 2 or shared.queued:
+        await deferLater(reactor, 0.002)
+    assert calls.deliver(host, process.pid, WORD_MESSAGE, 9, 0)
+    processes.run_woken()
+    assert (await process.when_done().addTimeout(20.0, reactor)).reason == 9
     processes.stop()
     scheduler.stop()
 

@@ -39,7 +39,8 @@ class Compiled(NamedTuple):
     def unload(self) -> None:
         """Take it out of memory, once LLVM has time for that."""
         for linked in self.linked:
-            linked.close()
+            with contextlib.suppress(RuntimeError):  # LLVM could not: it stays
+                linked.close()
 
 
 class Dropped:
@@ -84,5 +85,4 @@ class Dropped:
                 compiled = self._waiting.popleft()
             except IndexError:
                 return
-            with contextlib.suppress(RuntimeError):  # LLVM could not: it stays
-                compiled.unload()
+            compiled.unload()

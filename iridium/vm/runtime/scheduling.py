@@ -265,6 +265,7 @@ def run_woken(worker: Worker, nanoseconds: u64) -> u32:
     """
     shared = at(Shared, worker.shared)
     given: u32 = 0
+    deadline = shared.next_deadline
     if shared.waiting == shared.threads and shared.queued == 0:
         over = now(worker) + nanoseconds
         while worker.head != 0:
@@ -276,7 +277,19 @@ def run_woken(worker: Worker, nanoseconds: u64) -> u32:
             if now(worker) >= over:
                 break
     give_back(shared, worker, u32(0))
+    if shared.next_deadline < deadline:
+        wake_one(shared)  # they sleep until the deadline that was the next before
     return given
+
+
+@native
+def wake_one(shared: Shared) -> None:
+    """Wake a worker, if one sleeps."""
+    acquire_queue(shared)
+    if shared.waiting != 0:
+        shared.waiting -= 1
+        eventfd_write(shared.workers_file, u64(1))
+    release_queue(shared)
 
 
 @native
@@ -309,8 +322,9 @@ def work(worker: Worker, nanoseconds: u64) -> u32:
         shared.waiting -= 1
         woken = u32(0)
     release_queue(shared)
-    if woken != 0:
-        eventfd_read(shared.workers_file, field_address(worker, "seconds"))
+    while woken != 0 and eventfd_read(shared.workers_file, field_address(worker, "seconds")) != 0:
+        if load_acquire(shared, "stopping") != 0:  # else a signal came between
+            break
     return u32(NOTHING)
 
 
