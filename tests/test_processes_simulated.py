@@ -650,7 +650,7 @@ def test_who_asked_has_gone_before_programs_can_run(monkeypatch: pytest.MonkeyPa
     cluster = Cluster()
     a, b = cluster.nodes
     waiting: list[Any] = []
-    monkeypatch.setattr(b.processes, "when_ready", waiting.append)
+    monkeypatch.setattr(b.processes, "when_ready", lambda call, program: waiting.append(call))
     hash, _ = cluster.courier(a).images.add(assemble(WAITER))
     cluster.courier(a).ask.spawn(cluster.courier(a).ask.neighbour("b"), hash).addErrback(lambda _: None)
     cluster.until(lambda: bool(waiting))
