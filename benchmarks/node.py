@@ -31,7 +31,7 @@ HELLO = (
 """Any node answers this with a refusal."""
 
 HOT = """.code
-      load $2 #40000000
+      load $2 #400000000
 top:  mul $3 $2 $3
       inc $3
       inc $1
@@ -39,7 +39,7 @@ top:  mul $3 $2 $3
       djmpe @top
       hlt
 """
-"""200 million instructions: a node has compiled it long before its end."""
+"""Two thousand million instructions: a node has compiled it long before its end, whatever it has to build first."""
 
 GOAL_MB = 120.0
 """Resident memory that a node may take which has compiled a program."""

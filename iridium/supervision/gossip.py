@@ -93,7 +93,9 @@ class Gossip:
 
     def due(self) -> float:
         """When there is something to tell, by the monotonic clock."""
-        return min(self._next_round, self._told + TELL_EVERY if self._untold else float("inf"))
+        never = float("inf")
+        next_round = self._next_round if self._machine.records.all() else never
+        return min(next_round, self._told + TELL_EVERY if self._untold else never)
 
     def receive(self, node: str, message: Message) -> None:
         """A member sent something."""

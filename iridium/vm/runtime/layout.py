@@ -36,7 +36,7 @@ class ProgramRecord(ctypes.Structure):
         ("count", ctypes.c_uint32),  # instructions
         ("padding", ctypes.c_uint32),
         ("users", ctypes.c_uint64),  # processes that run it
-        ("executed", ctypes.c_uint64),  # instructions, by all VMs, interpreted or compiled: how hot it is
+        ("executed", ctypes.c_uint64),  # instructions, by all VMs, before it was compiled: how hot it is
     ]
 
 
@@ -209,6 +209,7 @@ class Worker(ctypes.Structure):
         ("work", ctypes.c_uint64),  # what they have done since the clock was looked at
         ("measured", ctypes.c_uint64),  # the turn in which that was, counted from 1
         ("measured_from", ctypes.c_uint64),  # when it was first looked at in that turn, nanoseconds
+        ("apart", ctypes.c_uint8 * 128),  # so that no other thread writes to the same lines of the cache
     ]
 
 

@@ -77,13 +77,15 @@ def find(shared: Shared, pid: u32) -> u64:
 @native
 def acquire_process(shared: Shared, pid: u32) -> u64:
     """The same, with its lock held; or 0."""
-    found = find(shared, pid)
-    if found != 0:
-        vm = at(Record, found)
-        acquire_mailbox(vm)
-        if vm.pid != pid or vm.kind == FREE or vm.kind == ENDED:
-            release_mailbox(vm)
-            found = 0
+    slot = pid & SLOT_MASK
+    if slot == 0 or slot >= shared.used:
+        return u64(0)
+    found = shared.slab + u64(slot) * SLOT
+    vm = at(Record, found)
+    acquire_mailbox(vm)
+    if vm.pid != pid or vm.kind == FREE or vm.kind == ENDED:
+        release_mailbox(vm)
+        found = 0
     return found
 
 

@@ -253,5 +253,7 @@ def advance(vm: Record, budget: u64) -> u64:
                 break
             vm.stop = Stop.BUDGET
     vm.instructions += budget - left
-    program.executed += budget - left
+    if program.entries == 0:
+        # No more once it is compiled: workers would write in turns to what all of them read at every turn.
+        program.executed += budget - left
     return left
