@@ -178,13 +178,9 @@ class Workers:
             return True
         if self.available is False or task.fallen_back:
             return False
-        if self.choice == "auto":
-            if task.vm.record.instructions - task.before < WARM:
-                return False
-            if self.available is None:
-                self._load_runtime()
-                return False
-        return True
+        # While machine code is loaded such a program waits: beside one that runs as Python that takes a hundred times
+        # as long, since the two threads hand each other Python's lock at every file that is imported.
+        return self.choice != "auto" or task.vm.record.instructions - task.before >= WARM
 
     def add(self, task: Task, limit: int | None) -> None:
         """Run a task's VM from now on."""

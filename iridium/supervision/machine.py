@@ -46,8 +46,8 @@ MEET = 1.0
 TICK = 0.25
 """Seconds between two looks at the clock, where nothing is due sooner."""
 
-IDLE = 3.0
-"""The same for a node without applications: there is little to look for, and fifty such nodes may share a core."""
+IDLE = 1.0
+"""The same for a node without applications."""
 
 
 class World(Starter, Protocol):
