@@ -39,7 +39,7 @@ top:  mul $3 $2 $3
       djmpe @top
       hlt
 """
-"""Two thousand million instructions: a node has compiled it long before its end, whatever it has to build first."""
+"""Two thousand million instructions: a node has compiled it long before its end, whatever it builds first."""
 
 GOAL_MB = 120.0
 """Resident memory that a node may take which has compiled a program."""

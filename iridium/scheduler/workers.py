@@ -178,8 +178,8 @@ class Workers:
             return True
         if self.available is False or task.fallen_back:
             return False
-        # While machine code is loaded such a program waits: beside one that runs as Python that takes a hundred times
-        # as long, since the two threads hand each other Python's lock at every file that is imported.
+        # While machine code is loaded, such a program waits: beside one that runs as Python that takes a hundred
+        # times as long, since the two threads hand each other Python's lock at every file that is imported.
         return self.choice != "auto" or task.vm.record.instructions - task.before >= WARM
 
     def add(self, task: Task, limit: int | None) -> None:
