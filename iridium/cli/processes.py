@@ -12,6 +12,7 @@ from iridium.cli import running
 from iridium.cli.cluster import ask, json_option, node_option, send_image, session, show_table
 from iridium.cli.status import PROGRAM_FAULT, USAGE, ExitError, of_stop_code
 from iridium.cli.streams import Output, display_name, read_file
+from iridium.repl.listing import HEADER, unlisted
 
 TIMEOUT = 30.0
 """Seconds that a node may take for a command."""
@@ -82,13 +83,10 @@ def ps(*, everywhere: bool, node: str, as_json: bool) -> None:
     if as_json:
         output.write(json.dumps(answer) + "\n")
         return
-    header = ("node", "pid", "name", "program", "state", "instructions", "mailbox", "parent")
     rows = [
-        tuple(str(p[field] or "-" if field in ("name", "parent") else p[field]) for field in header)
+        tuple(str(p[field] or "-" if field in ("name", "parent") else p[field]) for field in HEADER)
         for p in answer["processes"]
     ]
-    show_table(output, header, rows)
-    for at, count in answer["more"].items():
-        output.write(f"{count} more on {at}\n")
-    for at in answer["silent"]:
-        output.write(f"{at} did not answer\n")
+    show_table(output, HEADER, rows)
+    for line in unlisted(answer["more"], answer["silent"]):
+        output.write(f"{line}\n")

@@ -82,8 +82,24 @@ class Table:
                 raise CommandError(f"{target} is this node itself")
             raise CommandError(f"no member is called {target}; !cluster_members lists them")
         if len(matching) > 1:
-            raise CommandError(f"{len(matching)} ids start with {target}; type more of it")
+            raise _ambiguous(target, len(matching))
         return matching[0]
+
+    def is_me(self, target: str) -> bool:
+        """Whether a target is this node: by its id or alias, else by the beginning of its id.
+
+        Raises:
+            CommandError: other ids begin so, too.
+        """
+        if target and target in (self.me.id, self.me.alias):
+            return True
+        named = any(self.alias_of(id) == target for id in self.peers)
+        if named or len(target) < LEAST_PREFIX or not self.me.id.startswith(target):
+            return False
+        others = sum(id.startswith(target) for id in self.peers)
+        if others:
+            raise _ambiguous(target, others + 1)
+        return True
 
     def hash(self) -> str:
         """A hash of all records; equal hashes mean that there is nothing to tell.
@@ -139,3 +155,7 @@ class Table:
         """The member that went down or left before all others, or None where none is gone."""
         gone = [peer for peer in self.peers.values() if peer.gone is not None and peer.link is None]
         return min(gone, key=lambda peer: peer.gone or 0.0, default=None)
+
+
+def _ambiguous(target: str, count: int) -> CommandError:
+    return CommandError(f"{count} ids start with {target}; type more of it")

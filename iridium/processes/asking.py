@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, fail, succeed
 
 from iridium.cluster.messages import LARGEST_PAYLOAD
-from iridium.cluster.table import LEAST_PREFIX
 from iridium.errors import CommandError, IridiumError
 from iridium.processes import wire
 from iridium.processes.images import Images
@@ -81,16 +80,9 @@ class Asking:
         Raises:
             CommandError: there is none, or no session with it.
         """
-        me = self._mesh.me
         table = self._mesh.machine.table
-        if target in (me.id, me.alias) and target:
+        if table.is_me(target):
             return None
-        if len(target) >= LEAST_PREFIX and me.id.startswith(target):
-            others = [id for id in table.peers if id.startswith(target)]
-            if all(table.alias_of(id) != target for id in table.peers):
-                if others:
-                    raise CommandError(f"{len(others) + 1} ids start with {target}; type more of it")
-                return None
         peer = table.find(target)
         neighbour = self._neighbours.get(peer.id)
         if neighbour is None:

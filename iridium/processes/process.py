@@ -53,21 +53,22 @@ class Process:
 
         Its end is told after the rest of its output. Twice is as good as once.
         """
-        if not self._paused and self.exit is None:
-            self._paused = True
-            if self._flow is not None:
-                self._flow(True, True)
-            else:
-                self._processes.hold(self.pid)
+        self._pause(True)
 
     def resume(self) -> None:
         """Take it again. Twice is as good as once."""
-        if self._paused and self.exit is None:
-            self._paused = False
-            if self._flow is not None:
-                self._flow(True, False)
-            else:
-                self._processes.let_go(self.pid)
+        self._pause(False)
+
+    def _pause(self, on: bool) -> None:
+        if self._paused == on or self.exit is not None:
+            return
+        self._paused = on
+        if self._flow is not None:
+            self._flow(True, on)
+        elif on:
+            self._processes.hold(self.pid)
+        else:
+            self._processes.let_go(self.pid)
 
     def detach(self) -> None:
         """Let it never wait for its reader again: what finds no room on the way from another node is missed."""

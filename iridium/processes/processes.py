@@ -154,16 +154,9 @@ class Processes:
         parent: int,
         pc: int | None,
     ) -> Process:
-        self._check_name(name)
-        program.title = program.title or title
-        record = self.table.begin(program, registers, pc, parent)
-        if record is None:
-            raise TooManyProcessesError(self.table.shared.slots - 1)
+        record = self._begin(program, registers, pc, parent, name, title)
         pid = int(record.pid)
         record.host_cares = 1
-        self._workers.watch_heat(program)
-        if name:
-            self.names.register(name, pid)
         if on_output is not None:
             self.outputs.observe(pid, on_output)
         process = self._handles[pid] = Process(self, pid)
@@ -200,16 +193,29 @@ class Processes:
             TooManyProcessesError: there is no room for one.
             WrongNameError: it cannot be called that.
         """
+        new = self._begin(program, None, pc, parent, name, title)
+        ctypes.memmove(ctypes.addressof(new), registers, min(len(registers), REGISTERS))
+        return int(new.pid)
+
+    def _begin(
+        self,
+        program: Program,
+        registers: Mapping[int, int] | None,
+        pc: int | None,
+        parent: int,
+        name: str,
+        title: str,
+    ) -> Record:
+        """A process with a name, if it is to have one, that has no turns yet."""
         self._check_name(name)
         program.title = program.title or title
-        new = self.table.begin(program, None, pc, parent)
-        if new is None:
+        record = self.table.begin(program, registers, pc, parent)
+        if record is None:
             raise TooManyProcessesError(self.table.shared.slots - 1)
-        ctypes.memmove(ctypes.addressof(new), registers, min(len(registers), REGISTERS))
         if name:
-            self.names.register(name, int(new.pid))
+            self.names.register(name, int(record.pid))
         self._workers.watch_heat(program)
-        return int(new.pid)
+        return record
 
     def _check_name(self, name: str) -> None:
         if name and (problem := self.names.problem(name)):
@@ -350,8 +356,9 @@ class Processes:
         is_process = record.kind == PROCESS
         if is_process:
             record.host_cares = 1
-            self.outputs.renew(pid)
         calls.release_mailbox(record)
+        if is_process:
+            self.outputs.renew(pid)
         return is_process
 
     def hold(self, pid: int) -> None:

@@ -18,6 +18,7 @@ from iridium.processes.kept import Dead, Live, Past
 from iridium.processes.types import Listing, NoSuchProcessError
 from iridium.repl.commands.spawning import GROUP, Ended, HasEnded
 from iridium.repl.commands.table import Answer, Command, Done, Result, columns, number
+from iridium.repl.listing import HEADER, unlisted
 from iridium.vm.runtime.layout import BYTES_MESSAGE, END_MESSAGE, PID_MESSAGE
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class ProcessList(Result):
 
     def text(self) -> str:
         """A table, and what is not in it."""
-        rows = [("node", "pid", "name", "program", "state", "instructions", "mailbox", "parent")]
+        rows = [HEADER]
         rows += [
             (
                 p.node,
@@ -65,11 +66,6 @@ class ProcessList(Result):
             for p in self.processes
         ]
         return "\n".join([columns(rows), *unlisted(self.more, self.silent)])
-
-
-def unlisted(more: dict[str, int], silent: list[str]) -> list[str]:
-    """What a list of processes does not show, in words."""
-    return [f"{count} more on {node}" for node, count in more.items()] + [f"{n} did not answer" for n in silent]
 
 
 def _process_list(listing: Listing) -> ProcessList:

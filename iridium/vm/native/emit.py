@@ -146,6 +146,11 @@ class Emitter(Lines, ABC):
     def wait_unless(self, ready: str, waiting: Waiting) -> None:
         """Go on only if an i1 holds; otherwise the VM waits on this instruction."""
 
+    def others_first(self, work: int) -> None:
+        """Before an instruction of so much work: if this turn has lasted long, it waits for the next."""
+        over = self.call("must_yield", ("i32", str(work)))
+        self.wait_unless(self.op(f"icmp eq i32 {over}, 0"), Waiting.TURN)
+
     @abstractmethod
     def jump(self, target: str, effects: Effects = nothing, condition: str | None = None) -> None:
         """Go to the instruction of a code operand, if it is one and the condition holds; else to the next."""

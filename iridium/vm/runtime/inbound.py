@@ -37,7 +37,8 @@ from iridium.vm.runtime.layout import (
     Worker,
 )
 from iridium.vm.runtime.locks import acquire_mailbox, free, malloc, release_mailbox
-from iridium.vm.runtime.mailbox import BLOCK, LONGEST_MESSAGE, deliver, find, note_dead_letter
+from iridium.vm.runtime.mailbox import BLOCK, LONGEST_MESSAGE, deliver, note_dead_letter
+from iridium.vm.runtime.pids import find
 from iridium.vm.runtime.processes import enter_watch, kill, work_off
 from iridium.vm.runtime.queue import push
 from iridium.vm.runtime.remote import LETTER, REGISTERS, acquire_peer, note_known, put_notice, release_peer

@@ -17,14 +17,13 @@ from iridium.vm.runtime.layout import (
     IDLE,
     MAILBOX,
     PROXY,
-    SLOT,
-    SLOT_MASK,
     Block,
     Message,
     Shared,
     Worker,
 )
 from iridium.vm.runtime.locks import acquire_mailbox, free, malloc, now, release_mailbox
+from iridium.vm.runtime.pids import slot_of
 from iridium.vm.runtime.queue import tell_host, wake
 from iridium.vm.runtime.remote import send_away
 from iridium.vm.runtime.subset import add_atomic, at, copy, i32, native, store, u32, u64
@@ -59,33 +58,15 @@ NOT_YET, DONE, TIMED_OUT = 0, 1, 2
 
 
 @native
-def find(shared: Shared, pid: u32) -> u64:
-    """The record of a process, a proxy or another that has a mailbox; or 0.
-
-    It may end at any time: whoever takes its lock looks at its pid and kind again.
-    """
-    slot = pid & SLOT_MASK
-    if slot == 0 or slot >= shared.used:
-        return u64(0)
-    found = shared.slab + u64(slot) * SLOT
-    vm = at(Record, found)
-    if vm.pid != pid or vm.kind == FREE or vm.kind == ENDED:
-        return u64(0)
-    return found
-
-
-@native
 def acquire_process(shared: Shared, pid: u32) -> u64:
-    """The same, with its lock held; or 0."""
-    slot = pid & SLOT_MASK
-    if slot == 0 or slot >= shared.used:
-        return u64(0)
-    found = shared.slab + u64(slot) * SLOT
-    vm = at(Record, found)
-    acquire_mailbox(vm)
-    if vm.pid != pid or vm.kind == FREE or vm.kind == ENDED:
-        release_mailbox(vm)
-        found = 0
+    """The record of a process, a proxy or another that has a mailbox, with its lock held; or 0."""
+    found = slot_of(shared, pid)
+    if found != 0:
+        vm = at(Record, found)
+        acquire_mailbox(vm)
+        if vm.pid != pid or vm.kind == FREE or vm.kind == ENDED:
+            release_mailbox(vm)
+            found = 0
     return found
 
 

@@ -65,8 +65,18 @@ def push_again(worker: Worker, vm: Record) -> None:
 
 
 @native
-def append(shared: Shared, first: u64, last: u64, count: u32, wake: u32) -> None:
-    """Put a chain of VMs behind the queue, and wake so many workers that wait. The caller holds the lock."""
+def wake_workers(shared: Shared, most: u32) -> None:
+    """Wake so many workers, if they wait. The caller holds the lock."""
+    left = most
+    while left != 0 and shared.waiting != 0:
+        shared.waiting -= 1
+        left -= 1
+        eventfd_write(shared.workers_file, u64(1))
+
+
+@native
+def append(shared: Shared, first: u64, last: u64, count: u32) -> None:
+    """Put a chain of VMs behind the queue. The caller holds the lock."""
     at(Record, last).next = 0
     if shared.head == 0:
         shared.head = first
@@ -74,11 +84,6 @@ def append(shared: Shared, first: u64, last: u64, count: u32, wake: u32) -> None
         at(Record, shared.tail).next = first
     shared.tail = last
     shared.queued += count
-    left = wake
-    while left != 0 and shared.waiting != 0:
-        shared.waiting -= 1
-        left -= 1
-        eventfd_write(shared.workers_file, u64(1))
 
 
 @native
@@ -95,13 +100,10 @@ def give_back(shared: Shared, worker: Worker, keep: u32) -> None:
         wake = count - keep
     acquire_queue(shared)
     if worker.head != 0:
-        append(shared, worker.head, worker.tail, worker.count, u32(0))
+        append(shared, worker.head, worker.tail, worker.count)
     if worker.again_head != 0:
-        append(shared, worker.again_head, worker.again_tail, worker.again_count, u32(0))
-    while wake != 0 and shared.waiting != 0:
-        shared.waiting -= 1
-        wake -= 1
-        eventfd_write(shared.workers_file, u64(1))
+        append(shared, worker.again_head, worker.again_tail, worker.again_count)
+    wake_workers(shared, wake)
     release_queue(shared)
     worker.head = 0
     worker.count = 0
@@ -140,7 +142,8 @@ def submit(shared: Shared, vm: Record) -> None:
         if vm.stop_requested == STOP:
             vm.stop_requested = 0
         if compare_exchange(vm, "state", IDLE, QUEUED):
-            append(shared, address(vm), address(vm), u32(1), u32(1))
+            append(shared, address(vm), address(vm), u32(1))
+            wake_workers(shared, u32(1))
         release_queue(shared)
     release_mailbox(vm)
 

@@ -19,8 +19,6 @@ from iridium.vm.runtime.layout import (
     OTHERS_PID,
     PID_MESSAGE,
     PROXY,
-    SLOT,
-    SLOT_MASK,
     SPAWN_THERE,
     YOUR_PID,
     Block,
@@ -30,6 +28,7 @@ from iridium.vm.runtime.layout import (
     Worker,
 )
 from iridium.vm.runtime.locks import acquire_events, free, release_events, sched_yield
+from iridium.vm.runtime.pids import find, slot_of
 from iridium.vm.runtime.queue import eventfd_write
 from iridium.vm.runtime.subset import (
     address,
@@ -111,6 +110,14 @@ def put_letter(peer: Peer, to: u32, sender: u32, kind: u32, value: u32) -> None:
 
 
 @native
+def has_room(peer: Peer, size: u64) -> u32:
+    """Whether so many bytes fit into the ring beside what is kept for notices."""
+    if peer.tail - peer.head + size + RESERVE > peer.capacity:
+        return u32(0)
+    return u32(1)
+
+
+@native
 def list_peer(shared: Shared, peer: Peer) -> None:
     """Let the host look at a peer. The caller holds its lock."""
     if peer.listed != 0:
@@ -147,10 +154,10 @@ def take_peer(shared: Shared) -> u64:
 @native
 def note_known(shared: Shared, peer: Peer, pid: u32) -> None:
     """Remember that a peer knows a process of this node."""
-    slot = pid & SLOT_MASK
-    if slot == 0 or slot >= shared.used:
+    found = slot_of(shared, pid)
+    if found == 0:
         return
-    vm = at(Record, shared.slab + u64(slot) * SLOT)
+    vm = at(Record, found)
     number = u64(peer.number)
     if number > FIRST_SHARED:
         number = u64(FIRST_SHARED)
@@ -165,10 +172,10 @@ def note_known(shared: Shared, peer: Peer, pid: u32) -> None:
 @native
 def is_over(shared: Shared, pid: u32) -> u32:
     """Whether a process of this node, or what it was, has ended. Its end may not be told yet."""
-    slot = pid & SLOT_MASK
-    if slot == 0 or slot >= shared.used:
+    found = slot_of(shared, pid)
+    if found == 0:
         return u32(1)
-    vm = at(Record, shared.slab + u64(slot) * SLOT)
+    vm = at(Record, found)
     if load_acquire(vm, "kind") == FREE or vm.pid != pid or vm.kind == ENDED:
         return u32(1)
     return u32(0)
@@ -202,11 +209,7 @@ def send_away(worker: Worker, proxy: Record, kind: u32, value: u64, sender: u32)
         if size > LARGEST_INLINE:
             needed = LETTER * 2
     acquire_peer(peer)
-    if (
-        peer.up == 0
-        or (size > LARGEST_INLINE and peer.large >= MOST_LARGE)
-        or peer.tail - peer.head + needed + RESERVE > peer.capacity
-    ):
+    if peer.up == 0 or (size > LARGEST_INLINE and peer.large >= MOST_LARGE) or has_room(peer, needed) == 0:
         peer.refused += 1
         release_peer(peer)
         return u32(0)
@@ -241,23 +244,22 @@ def send_away(worker: Worker, proxy: Record, kind: u32, value: u64, sender: u32)
 def put_pid(shared: Shared, peer: Peer, to: u32, sender: u32, pid: u32) -> u32:
     """Put a pid into the ring, so that the other node understands it; the pid if it is of a process here, or 0."""
     about: u32 = 0
-    slot = pid & SLOT_MASK
     kind: u32 = PID_MESSAGE
     value: u32 = 0
-    if slot != 0 and slot < shared.used:
-        vm = at(Record, shared.slab + u64(slot) * SLOT)
-        if vm.pid == pid and vm.kind != FREE and vm.kind != ENDED:
-            value = pid
-            if vm.kind == PROXY:
-                value = vm.parent
-                kind = u32(YOUR_PID)
-                if vm.program != address(peer):
-                    value = pid
-                    kind = u32(OTHERS_PID)
-                    peer.slow += 1
-            else:
-                note_known(shared, peer, pid)
-                about = pid
+    found = find(shared, pid)
+    if found != 0:
+        vm = at(Record, found)
+        value = pid
+        if vm.kind == PROXY:
+            value = vm.parent
+            kind = u32(YOUR_PID)
+            if vm.program != address(peer):
+                value = pid
+                kind = u32(OTHERS_PID)
+                peer.slow += 1
+        else:
+            note_known(shared, peer, pid)
+            about = pid
     put_letter(peer, to, sender, kind, value)
     return about
 
@@ -267,7 +269,7 @@ def put_request(shared: Shared, peer: Peer, to: u32, sender: u32, kind: u32, val
     """Put what somebody wants into the ring, who is told if there is no room; whether there was."""
     acquire_peer(peer)
     done: u32 = 0
-    if peer.up != 0 and peer.tail - peer.head + LETTER + RESERVE <= peer.capacity:
+    if peer.up != 0 and has_room(peer, u64(LETTER)) != 0:
         put_letter(peer, to, sender, kind, u32(value))
         list_peer(shared, peer)
         done = 1
@@ -309,8 +311,7 @@ def ask_to_spawn(peer: Peer, vm: Record, program: u32, pc: u32) -> u32:
     shared = at(Shared, at(Worker, vm.worker).shared)
     asked: u32 = 0
     acquire_peer(peer)
-    room = peer.tail - peer.head + LETTER + REGISTERS + RESERVE <= peer.capacity
-    if peer.up != 0 and peer.asking < MOST_ASKING and room:
+    if peer.up != 0 and peer.asking < MOST_ASKING and has_room(peer, u64(LETTER + REGISTERS)) != 0:
         asked = 1
         note_known(shared, peer, vm.pid)
         vm.asked = peer.number

@@ -38,12 +38,12 @@ from iridium.vm.runtime.mailbox import NEXT_TURN
 from iridium.vm.runtime.processes import end, exit_reason_of
 from iridium.vm.runtime.queue import (
     dropped,
-    eventfd_write,
     give_back,
     push_again,
     take_batch,
     tell_host,
     wake,
+    wake_workers,
 )
 from iridium.vm.runtime.subset import (
     address,
@@ -286,9 +286,7 @@ def run_woken(worker: Worker, nanoseconds: u64) -> u32:
 def wake_one(shared: Shared) -> None:
     """Wake a worker, if one sleeps."""
     acquire_queue(shared)
-    if shared.waiting != 0:
-        shared.waiting -= 1
-        eventfd_write(shared.workers_file, u64(1))
+    wake_workers(shared, u32(1))
     release_queue(shared)
 
 
@@ -333,7 +331,5 @@ def stop_workers(shared: Shared) -> None:
     """Let every worker return."""
     acquire_queue(shared)
     store_release(shared, "stopping", 1)
-    while shared.waiting != 0:
-        shared.waiting -= 1
-        eventfd_write(shared.workers_file, u64(1))
+    wake_workers(shared, shared.waiting)
     release_queue(shared)

@@ -78,8 +78,7 @@ def _print(e: Emitter, tag: Tag, bits: str) -> None:
 @lowers("PRTS")
 def prts(e: Emitter, offset: str) -> None:
     # Its work is counted once it is known how long the string is.
-    over = e.call("must_yield", ("i32", "0"))
-    e.wait_unless(e.op(f"icmp eq i32 {over}, 0"), Waiting.TURN)
+    e.others_first(0)
     wrong = e.call("check_string", ("i32", offset))
     inside = e.op(f"icmp ne i32 {wrong}, {Fault.READ_ONLY_BOUNDS.number}")
     e.require(inside, Fault.READ_ONLY_BOUNDS)

@@ -17,12 +17,6 @@ def _accepted(e: Emitter, result: str) -> None:
     e.flag(f"icmp ne i32 {result}, 0")
 
 
-def _others_first(e: Emitter, work: int) -> None:
-    """Go on only if the turn may last longer, in which so much is done then."""
-    over = e.call("must_yield", ("i32", str(work)))
-    e.wait_unless(e.op(f"icmp eq i32 {over}, 0"), Waiting.TURN)
-
-
 @lowers("SELF")
 def self_(e: Emitter) -> str:
     return e.record("pid")
@@ -32,7 +26,7 @@ def self_(e: Emitter) -> str:
 def spawn(e: Emitter, address: str) -> str:
     wrong = e.call("spawn_checked", ("i32", address))
     e.require(e.op(f"icmp eq i32 {wrong}, 0"), Fault.BAD_JUMP)
-    _others_first(e, SPAWNED)
+    e.others_first(SPAWNED)
     pid = e.call("spawn", ("i32", address))
     _accepted(e, pid)
     return pid
@@ -135,13 +129,13 @@ def whereis(e: Emitter, offset: str) -> str:
 
 @lowers("MONITOR", interpreted=True)
 def monitor(e: Emitter, pid: str) -> None:
-    _others_first(e, WATCHED)
+    e.others_first(WATCHED)
     _accepted(e, e.call("monitor", ("i32", pid)))
 
 
 @lowers("DEMONITOR", interpreted=True)
 def demonitor(e: Emitter, pid: str) -> None:
-    _others_first(e, WATCHED)
+    e.others_first(WATCHED)
     e.call("demonitor", ("i32", pid), result="void")
 
 
@@ -153,7 +147,7 @@ def _unless_itself(e: Emitter, result: str) -> None:
 
 @lowers("LINK", interpreted=True)
 def link(e: Emitter, pid: str) -> None:
-    _others_first(e, WATCHED)
+    e.others_first(WATCHED)
     _unless_itself(e, e.call("link", ("i32", pid)))
 
 
