@@ -33,6 +33,7 @@ from iridium.repl.screen import BANNER, Screen, missed
 from iridium.repl.services import Node
 from iridium.repl.visible import shortened
 from iridium.repl.workspace import Workspace
+from iridium.roles import Role
 
 QUEUE = 64
 """Lines that wait while something is executing: more than a person types ahead."""
@@ -73,11 +74,12 @@ class Session:
         write: takes text for the other end; lines end with a newline.
         close: called when the session is over from this end.
         local: whether it may load any file that the node's user can read.
+        role: what it may do.
         on_idle: called whenever the session is ready for another line.
 
     Attributes:
         node: the node.
-        local: as given.
+        local, role: as given.
         history: the last lines, the oldest first.
         workspace: its VM and program.
         children: shows what processes do that it has spawned or observes.
@@ -94,10 +96,12 @@ class Session:
         close: Callable[[], None],
         *,
         local: bool = False,
+        role: Role = Role.OPERATOR,
         on_idle: Callable[[], None] = lambda: None,
     ) -> None:
         self.node = node
         self.local = local
+        self.role = role
         self.history: deque[str] = deque(maxlen=HISTORY)
         self.children = Children(self._news, node.reactor.callLater)
         record = node.processes.session_record(self.children)
