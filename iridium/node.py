@@ -20,6 +20,7 @@ from iridium.cluster.messages import MemberRecord
 from iridium.cluster.peer import Me
 from iridium.cluster.refusals import FINAL, RefusedError
 from iridium.cluster.rules import is_loopback, split_address
+from iridium.cluster.secret import Secrets, find_secrets
 from iridium.cluster.table import MOST_RECORDS
 from iridium.cluster.types import Member
 from iridium.errors import CommandError, DataDirectoryError, IridiumError, OptionError
@@ -50,6 +51,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     bind_host: str = "127.0.0.1"
     bind_port: int = 2244
     advertise: str = ""
+    secret_file: Path | None = None
     data_root_dir: Path = Path("/var/lib/iridium")
     programs_dir: Path | None = None
     cluster: str = "iridium"
@@ -81,6 +83,7 @@ class Node:
 
     Raises:
         DataDirectoryError: its data cannot be used, or another node uses it.
+        OptionError: its cluster's secret cannot be read, or its cluster port would be open to anybody.
     """
 
     _log = Logger(namespace="iridium")
@@ -94,6 +97,8 @@ class Node:
         self.data = DataDirectory(config.data_root_dir / directory_name(config.node_alias))
         try:
             self._known = self.data.load_peers()
+            secrets = self._find_secrets()
+            check_cluster_exposure(config.server_bind_host, config.insecure or secrets is not None)
             state = self.data.load_node()  # last, because it writes: a start that is refused changes nothing
             self.programs_dir = config.programs_dir or self.data.path / "programs"
             if config.programs_dir is None:
@@ -102,7 +107,7 @@ class Node:
             self.data.close()
             raise
         self.me = Me(state.id, config.node_alias, state.incarnation, config.cluster, state.left)
-        self.mesh = Mesh(reactor, self.me, self.events, self._save)
+        self.mesh = Mesh(reactor, self.me, self.events, self._save, secrets=secrets)
         self.texts = self.mesh.texts
         self.processes = Processes(self.scheduler, self.events)
         spinning = Spinning(time.monotonic, reactor.callLater)
@@ -112,6 +117,36 @@ class Node:
         self._joining: list[Deferred[Any]] = []
         self._writing = DeferredLock()
         self._stopping = False
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether its cluster port lets in only who proves something."""
+        return self.mesh.machine.proving.secrets is not None
+
+    def _find_secrets(self) -> Secrets | None:
+        found = find_secrets(self.config.secret_file, self.data.path)
+        if found is None:
+            return None
+        secrets, path = found
+        self._log.info("cluster secret in {path} ({count})", path=path, count=len(secrets))
+        return secrets
+
+    def reread(self) -> None:
+        """Read the cluster's secret again; whoever was refused for another is tried at once.
+
+        What cannot be read changes nothing, and is an event.
+        """
+        try:
+            secrets = self._find_secrets()
+            if secrets is None and self.is_guarded:
+                raise OptionError("the cluster's secret is gone; to do without it, start the node anew")
+        except OptionError as error:
+            self.events.add("not-reread", "cluster secret", f"{error}; the node goes on with what it had")
+            return
+        self.mesh.machine.trust(secrets)
+        self.events.add("reread", "cluster secret", f"{len(secrets or ())} known")
+        if not (self.mesh.machine.table.living() or self._joining or self.me.left):
+            self._join_those_named()
 
     def _make_programs_dir(self) -> None:
         try:
@@ -126,6 +161,9 @@ class Node:
         self.mesh.start([] if self.me.left else self._known)
         if self.supervisor is not None:
             self.supervisor.start()
+        self._join_those_named()
+
+    def _join_those_named(self) -> None:
         for address in self.config.join:
             self._keep_joining(address, JOIN_AGAIN_FIRST)
 
@@ -148,7 +186,7 @@ class Node:
         config = self.config
         host = config.server_bind_host if host is None else host
         port = config.server_bind_port if port is None else port
-        check_exposure("server-bind-host", host, config.insecure)
+        check_cluster_exposure(host, config.insecure or self.is_guarded)
         try:
             bound = self.mesh.listen(host, port, config.advertise)
         except CannotListenError as error:
@@ -313,16 +351,30 @@ def _cancelled(failure: Any) -> None:
     failure.trap(CancelledError)
 
 
-def check_exposure(option: str, host: str, insecure: bool) -> None:
-    """Refuse a port that other machines could reach, unless the person said so: nothing is authenticated yet.
+def check_repl_exposure(host: str, allowed: bool) -> None:
+    """Refuse a REPL port that other machines could reach, unless the person said so: it asks nobody who they are.
 
     Raises:
-        OptionError: the host is no loopback address, and ``--insecure`` was not given.
+        OptionError: the host is no loopback address, and it is not allowed.
     """
-    if not is_loopback(host) and not insecure:
+    if not is_loopback(host) and not allowed:
         raise OptionError(
-            f"--{option} {host}: whoever reaches that port controls the node; "
-            "listen on 127.0.0.1, or start it with --insecure if the network is yours alone"
+            f"--bind-host {host}: whoever reaches that port controls the node; listen on 127.0.0.1, "
+            "or start it with --insecure if the network is yours alone"
+        )
+
+
+def check_cluster_exposure(host: str, allowed: bool) -> None:
+    """Refuse a cluster port that other machines could reach, unless who calls must prove something.
+
+    Raises:
+        OptionError: the host is no loopback address, and it is not allowed.
+    """
+    if not is_loopback(host) and not allowed:
+        raise OptionError(
+            f"--server-bind-host {host}: whoever reaches that port controls the node; give the cluster a secret "
+            "(`iridium secret` makes one), listen on 127.0.0.1, or start the node with --insecure if the network "
+            "is yours alone"
         )
 
 

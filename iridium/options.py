@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from iridium.cluster.identity import check_alias
 from iridium.cluster.rules import split_address
 from iridium.errors import OptionError
-from iridium.node import NodeConfig, check_exposure
+from iridium.node import NodeConfig, check_repl_exposure
 from iridium.vm.engine import ENGINES, check_engine
 
 MOST_THREADS = 1024
@@ -69,6 +69,15 @@ def _directory(name: str) -> Callable[[str], Path]:
         if not text:
             raise OptionError(f"--{name} is empty: name a directory, `.` for this one")
         return Path(text)
+
+    return parse
+
+
+def _file(name: str) -> Callable[[str], Path]:
+    def parse(text: str) -> Path:
+        if not text:
+            raise OptionError(f"--{name} is empty: name a file")
+        return Path(text).absolute()  # twistd in the background changes its directory
 
     return parse
 
@@ -135,6 +144,14 @@ OPTIONS: tuple[Option, ...] = (
     Option("bind-port", "REPL port", "p", 2244, _port("bind-port"), metavar="PORT"),
     Option("advertise", "address to give to other nodes", "", "", _address("advertise"), metavar="HOST:PORT"),
     Option(
+        "secret-file",
+        "the cluster's secret, instead of the file `secret` in the data directory",
+        "",
+        None,
+        _file("secret-file"),
+        metavar="FILE",
+    ),
+    Option(
         "data-root-dir",
         "where nodes keep their data",
         "",
@@ -177,7 +194,6 @@ def configure(given: Mapping[str, Any]) -> NodeConfig:
             value = option.parse(typed)
         values[option.name.replace("-", "_")] = value
     config = NodeConfig(**values)
-    check_exposure("server-bind-host", config.server_bind_host, config.insecure)
     if not config.no_repl:
-        check_exposure("bind-host", config.bind_host, config.insecure)
+        check_repl_exposure(config.bind_host, config.insecure)
     return config

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -88,6 +90,7 @@ class NodeService(Service):
         self._reactor = reactor
         self.node: Node | None = None
         self._repl: Any = None
+        self._hangup: Any = None  # what SIGHUP did before
 
     def startService(self) -> None:
         """Open the data directory and the ports; end the process with one line when that cannot be."""
@@ -116,6 +119,12 @@ class NodeService(Service):
         if not config.no_repl:
             self._listen(node)
         node.start()
+        self._reread_on_hangup(node)
+
+    def _reread_on_hangup(self, node: Node) -> None:
+        """Have SIGHUP, by which services are told of new files, reread the cluster's secret."""
+        if threading.current_thread() is threading.main_thread():  # where Python lets signals be set
+            self._hangup = signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(node.reread))
 
     def _listen(self, node: Node) -> None:
         from iridium.repl.telnet import ReplFactory
@@ -131,6 +140,9 @@ class NodeService(Service):
     def stopService(self) -> Deferred[Any]:
         """Close the ports and end the node."""
         super().stopService()  # type: ignore[no-untyped-call]
+        if self._hangup is not None:
+            signal.signal(signal.SIGHUP, self._hangup)
+            self._hangup = None
         ending: list[Deferred[Any]] = []
         if self._repl is not None:
             ending.append(maybeDeferred(self._repl.stopListening))

@@ -4,7 +4,8 @@
 
 Each seed is one cluster of 3 to 50 nodes and one story of joins, leaves, crashes, restarts (also elsewhere, also
 without their data), partitions (also one way only), loss, pauses, duplicate names and clocks that jump, while the
-nodes send each other mail. Then
+nodes send each other mail. With ``--secrets`` the members know a secret, which changes while they run, and
+strangers that know none or another try to get in. Then
 every fault ends, and within :data:`SETTLE` seconds there must be one mesh. A seed that fails is printed with the
 command that repeats the shortest beginning of its story that fails too, and that story.
 """
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from iridium.cluster.liveness import HANDSHAKE
 from iridium.cluster.peer import Peer
 from iridium.cluster.refusals import FINAL, RefusedError
+from iridium.cluster.secret import Secrets
 from iridium.cluster.table import MOST_RECORDS
 from iridium.testing import JoinResult, Network, SimulatedNode
 from tests.letters import Letters
@@ -32,6 +34,9 @@ MOST_NODES = 50
 
 SHOWN = 30
 """Lines of a failed story that are printed."""
+
+MOST_STRANGERS = 3
+"""Nodes without the secret that try to get in."""
 
 MOST_FAULTS = 40
 """Things that happen in a story."""
@@ -51,9 +56,12 @@ class Story:
         seed: decides everything.
         most: the most nodes.
         faults: end the story after so many of them.
+        secrets: whether its nodes know a secret, and strangers do not.
     """
 
-    def __init__(self, seed: int, most: int = MOST_NODES, faults: int = MOST_FAULTS) -> None:
+    def __init__(
+        self, seed: int, most: int = MOST_NODES, faults: int = MOST_FAULTS, *, secrets: bool = False
+    ) -> None:
         self.chance = random.Random(f"story {seed}")
         self.network = Network(seed, slowest=self.chance.choice([0.001, 0.01, 0.1]))
         self.network.loss = self.chance.choice([0.0, 0.0, 0.02, 0.1])
@@ -65,6 +73,8 @@ class Story:
         self.names = 0
         self.most = most
         self.faults = faults
+        self.secrets = Secrets([self.secret()]) if secrets else None
+        self.strangers: list[SimulatedNode] = []
         self.happened = 0
         count = min(most, self.chance.choice([3, 4, 5, 8, 12, 20, 50]))
         for _ in range(count):
@@ -85,12 +95,15 @@ class Story:
             (1, self.step_clock),
             (8, self.mail),
         ]
+        if secrets:
+            self.actions += [(3, self.stranger), (3, self.change_secret)]
+            self.stranger()
 
     # --- who there is ---
 
     def alive(self) -> list[SimulatedNode]:
         """The processes that run, frozen ones included."""
-        return [node for node in self.network.nodes if node.alive]
+        return [node for node in self.network.nodes if node.alive and node not in self.strangers]
 
     def running(self) -> list[SimulatedNode]:
         """Those that can do something."""
@@ -107,7 +120,7 @@ class Story:
         if len(self.alive()) >= self.most:
             return
         self.names += 1
-        node = self.network.node(f"n{self.names}" if alias is None else alias)
+        node = self.network.node(f"n{self.names}" if alias is None else alias, secrets=self.secrets)
         self.letters.attach(node)
         self.tell(f"{node} {node.me.id[:8]} starts")
         self.keep_joining(node)
@@ -115,6 +128,39 @@ class Story:
     def namesake(self) -> None:
         """A new node comes with the name of another."""
         self.newcomer(self.chance.choice(self.network.nodes).me.alias)
+
+    def secret(self) -> str:
+        """A secret."""
+        return f"{self.chance.getrandbits(256):064x}"
+
+    def stranger(self) -> None:
+        """Somebody who knows no secret, or another, wants in."""
+        if len(self.strangers) < MOST_STRANGERS:
+            secrets = Secrets([self.secret()]) if self.chance.random() < 0.7 else None
+            node = self.network.node(f"stranger{len(self.strangers) + 1}", secrets=secrets)
+            self.strangers.append(node)
+            self.tell(f"{node} starts, with {'another' if secrets else 'no'} secret")
+            self.knock(node)
+
+    def knock(self, node: SimulatedNode) -> None:
+        """A stranger tries, and tries again."""
+        others = self.running()
+        if others:
+            self.network.join(node, self.chance.choice(others))
+        self.network.later(2.0, lambda: self.knock(node))
+
+    def change_secret(self) -> None:
+        """A node uses the secret that it only accepted, as in a change of secrets that is under way."""
+        assert self.secrets is not None
+        if len(self.secrets) < 2:
+            self.secrets = self.secrets.with_new(self.secret())
+            self.tell("every node accepts a second secret")
+            for node in self.network.nodes:
+                if node not in self.strangers:
+                    node.machine.trust(self.secrets)
+        node = self.chance.choice(self.alive())
+        self.tell(f"{node} uses the other secret")
+        node.happen(lambda: node.machine.trust(node.machine.proving.secrets.turned()))
 
     def keep_joining(self, node: SimulatedNode) -> None:
         """Join through somebody, and try again until it works or cannot."""
@@ -280,6 +326,7 @@ class Story:
             self.one_link_a_pair(node)
             self.queues(node)
         self.nobody_alive_is_down()
+        self.strangers_are_outside()
 
     def one_link_a_pair(self, node: SimulatedNode) -> None:
         """Every ready link of a node is the one that it holds to that peer."""
@@ -315,6 +362,14 @@ class Story:
                     raise Broken(f"{observer} has held {subject} to be down for over {SETTLE:g} s")
         if problem := self.letters.problem():
             raise Broken(problem)
+
+    def strangers_are_outside(self) -> None:
+        """Who does not know the secret knows nobody, and nobody knows it."""
+        outside = {node.me.id for node in self.strangers}
+        for node in self.network.nodes:
+            known = node.machine.table.peers.keys()
+            if known & outside or (known and node in self.strangers):
+                raise Broken(f"{node} knows {list(known)}, across the secret")
 
     def meet(self, a: SimulatedNode, b: SimulatedNode) -> bool:
         """Whether nothing is between two nodes."""
@@ -440,9 +495,11 @@ class Every:
         return self.condition()
 
 
-def live(seed: int, most: int = MOST_NODES, faults: int = MOST_FAULTS) -> tuple[Story, Exception | None]:
+def live(
+    seed: int, most: int = MOST_NODES, faults: int = MOST_FAULTS, *, secrets: bool = False
+) -> tuple[Story, Exception | None]:
     """Live one seed; its story, and what broke."""
-    story = Story(seed, most, faults)
+    story = Story(seed, most, faults, secrets=secrets)
     try:
         story.tell_all()
     except Exception as error:  # whatever it is: the campaign goes on, and says how to repeat it
@@ -456,24 +513,25 @@ def shortest(story: Story, error: Exception, seed: int) -> tuple[Story, Exceptio
     for faults in range(story.happened):
         if time.monotonic() > end:
             break
-        shorter, problem = live(seed, story.most, faults)
+        shorter, problem = live(seed, story.most, faults, secrets=story.secrets is not None)
         if problem is not None:
             return shorter, problem
     return story, error
 
 
-def run(seed: int, most: int = MOST_NODES, faults: int = MOST_FAULTS) -> str:
+def run(seed: int, most: int = MOST_NODES, faults: int = MOST_FAULTS, *, secrets: bool = False) -> str:
     """Live one seed.
 
     Returns:
         What broke, with the command that repeats it and its story; or nothing.
     """
-    story, problem = live(seed, most, faults)
+    story, problem = live(seed, most, faults, secrets=secrets)
     if problem is None:
         return ""
     of = story.happened
     story, problem = shortest(story, problem, seed)
     again = f"python -m tests.simulate --runs 1 --seed {seed} --nodes {most} --faults {story.happened}"
+    again += " --secrets" if secrets else ""
     where = "".join(traceback.format_exception(problem)[-2:]).rstrip()
     nodes = [f"{node} {node.me.id[:8]} {node.address}: {node.log[-3:]}" for node in story.members()[:8]]
     told = [
@@ -493,11 +551,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--nodes", type=int, default=MOST_NODES, help="the most nodes")
     parser.add_argument("--faults", type=int, default=MOST_FAULTS, help="end each story after so many")
+    parser.add_argument("--secrets", action="store_true", help="a cluster with a secret, and strangers without")
     options = parser.parse_args()
     start = time.monotonic()
     failures = 0
     for seed in range(options.seed, options.seed + options.runs):
-        problem = run(seed, options.nodes, options.faults)
+        problem = run(seed, options.nodes, options.faults, secrets=options.secrets)
         if problem:
             failures += 1
             print(problem, flush=True)

@@ -51,7 +51,7 @@ MESSAGES = st.one_of(
     st.builds(m.Mail, NUMBERS, NUMBERS, st.integers(0, 255), st.binary(max_size=99)),
     st.builds(m.Piece, NUMBERS, NUMBERS, NUMBERS, st.binary(min_size=1, max_size=99), st.integers(0, 255)),
     st.builds(m.Ack, NUMBERS),
-    st.builds(m.Challenge, st.text("abc", max_size=9)),
+    st.builds(m.Challenge, st.just("1.0"), IDS, st.text("abc", max_size=9), st.text("abc", max_size=9)),
     st.builds(m.Proof, st.text("abc", max_size=9)),
 )
 

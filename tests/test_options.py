@@ -16,7 +16,7 @@ from twisted.python import usage
 from iridium import options
 from iridium.cli import shell
 from iridium.errors import OptionError
-from iridium.node import NodeConfig
+from iridium.node import NodeConfig, check_cluster_exposure
 from iridium.options import OPTIONS, configure, default_data_root
 from iridium.service import Options
 
@@ -54,6 +54,7 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("bind-port", "1", 1),
     ("advertise", "node.example:2254", "node.example:2254"),
     ("advertise", "[2001:db8::1]:2254", "[2001:db8::1]:2254"),
+    ("secret-file", "/etc/iridium/secret", Path("/etc/iridium/secret")),
     ("data-root-dir", "/srv/iridium", Path("/srv/iridium")),
     ("programs-dir", "programs", Path("programs")),
     ("cluster", "a", "a"),
@@ -142,22 +143,26 @@ def test_the_data_directory_otherwise(environment: Mapping[str, str], monkeypatc
 # --- who may reach the ports ---
 
 
-@pytest.mark.parametrize("option", ["bind-host", "server-bind-host"])
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "node.example"])
-def test_ports_that_others_reach_have_to_be_asked_for(option: str, host: str) -> None:
-    """Nothing is authenticated, so a port on another interface than loopback needs --insecure, and says so."""
-    given = {"data-root-dir": "d", option: host}
-    with pytest.raises(OptionError, match=f"--{option} {host}: .*--insecure"):
+ELSEWHERE = ["0.0.0.0", "::", "192.0.2.1", "node.example"]
+
+
+@pytest.mark.parametrize("host", ELSEWHERE)
+def test_a_shell_that_others_reach_has_to_be_asked_for(host: str) -> None:
+    """The REPL port asks nobody who they are, so on another interface than loopback it needs --insecure."""
+    given = {"data-root-dir": "d", "bind-host": host}
+    with pytest.raises(OptionError, match=f"--bind-host {host}: .*--insecure"):
         configure(given)
-    assert getattr(configure({**given, "insecure": True}), option.replace("-", "_")) == host
+    assert configure({**given, "insecure": True}).bind_host == host
+    assert configure({**given, "no-repl": True}).no_repl
 
 
-def test_a_port_that_is_not_opened_needs_no_leave() -> None:
-    """Without a REPL port its interface does not matter; the cluster port's does."""
-    given = {"data-root-dir": "d", "no-repl": True}
-    assert configure({**given, "bind-host": "0.0.0.0"}).no_repl
-    with pytest.raises(OptionError):
-        configure({**given, "server-bind-host": "0.0.0.0"})
+@pytest.mark.parametrize("host", ELSEWHERE)
+def test_a_cluster_port_that_others_reach_needs_a_secret(host: str) -> None:
+    """Or --insecure; the remedy names both."""
+    check_cluster_exposure("127.0.0.1", allowed=False)
+    check_cluster_exposure(host, allowed=True)
+    with pytest.raises(OptionError, match=f"--server-bind-host {host}: .*iridium secret.*--insecure"):
+        check_cluster_exposure(host, allowed=False)
 
 
 # --- both front ends ---

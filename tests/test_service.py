@@ -55,7 +55,7 @@ def test_options_reach_the_service(tmp_path: Path) -> None:
     [
         (["--bind-port", "x"], "--bind-port 'x' is not a port"),
         (["--join", "here"], "--join: 'here' is not HOST:PORT"),
-        (["--server-bind-host", "0.0.0.0"], "--insecure"),
+        (["--bind-host", "0.0.0.0"], "--insecure"),
         (["--no-such-option"], "no-such-option"),
         (["a-word"], "Wrong number of arguments"),
     ],

@@ -31,6 +31,18 @@ def test_a_story_ends_in_one_mesh(seed: int) -> None:
     assert simulate.run(seed, most=8) == ""
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_story_of_a_cluster_with_a_secret(seed: int) -> None:
+    """The same with a secret, which changes meanwhile; and who does not know it is never told of anybody."""
+    assert simulate.run(seed, most=8, secrets=True) == ""
+
+
+def test_a_secret_that_is_not_asked_for_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nodes take anybody's proof, the campaign finds strangers inside."""
+    monkeypatch.setattr("iridium.cluster.secret.Secrets.proven", lambda self, mac, prover, exchange: self)
+    assert "stranger1" in simulate.run(1, most=4, secrets=True)
+
+
 def test_a_seed_is_one_trace_under_any_hash_seed() -> None:
     """Two processes with different string hashes live the same story, to the last link."""
 

@@ -32,6 +32,7 @@ COMMANDS: dict[str, Entry] = {
     "disassemble": Entry("iridium.cli.programs:disassemble", "List an image as source."),
     "bench": Entry("iridium.cli.bench:bench_command", "Measure how fast programs run here."),
     "repl": Entry("iridium.cli.shell:repl", "Type assembly and see it run (what no command at all does)."),
+    "secret": Entry("iridium.cli.secret:secret", "Make the secret of a cluster, or change it."),
     "join": Entry("iridium.cli.cluster:join", "Tell a running node to join a cluster."),
     "members": Entry("iridium.cli.cluster:members", "List the members of a running node's cluster."),
     "spawn": Entry("iridium.cli.processes:spawn", "Start a program as a process of a running node."),

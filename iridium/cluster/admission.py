@@ -27,10 +27,32 @@ class Admission:
         self._membership = membership
         self._complaints = Throttle()
 
+    def greet(self, link: Link, hello: m.Hello) -> None:
+        """Answer a hello: with a challenge, where its sender has yet to prove the secret."""
+        link.owner = hello
+        proving = self._membership.proving
+        refusal = _refusal_of_version(hello) or proving.refusal_of_hello(link, hello)
+        if refusal:
+            self._turn_away(link, *refusal)
+        elif proving.wants_proof(link):
+            proving.challenge(link, hello)
+        else:
+            self.consider(link, hello)
+
+    def proof(self, link: Link, proof: m.Proof) -> None:
+        """Take the proof of who said hello; the whole hello follows, unless it is wrong."""
+        if not self._membership.proving.proves(link, proof):
+            self._turn_away(link, "NOT_ALLOWED", "your proof of the secret is wrong")
+
+    def refused(self, link: Link, hello: m.Hello) -> None:
+        """Who said hello does not take this node's proof."""
+        self._membership.handshakes.pop(link, None)
+        self._complain(hello, f"by it: NOT_ALLOWED: it has another secret than this node (from {link.host})")
+
     def consider(
         self, link: Link, hello: m.Hello, *, old_is_gone: bool = False, name_is_free: bool = False
     ) -> None:
-        """Answer a hello, or put the answer off until a probe or a dial of ours has ended."""
+        """Let the sender of a hello in or not, or put it off until a probe or a dial of ours has ended."""
         link.owner = hello
         refusal = self._refusal_of_stranger(hello)
         if refusal:
@@ -86,11 +108,6 @@ class Admission:
     def _refusal_of_stranger(self, hello: m.Hello) -> tuple[str, str] | None:
         """Why a hello is refused whatever is known of its sender, or None."""
         me = self._membership.me
-        version = m.parse_version(hello.version)
-        if version is None or version[0] != m.VERSION[0]:
-            return "VERSION", f"this node speaks version {m.version_text()}, you speak {hello.version!r}"
-        if hello.auth != "none":
-            return "NOT_ALLOWED", "you offer to prove a secret; this node has none"
         if hello.cluster != me.cluster:
             return "WRONG_CLUSTER", f"this node belongs to the cluster {me.cluster!r}, you to {hello.cluster!r}"
         if hello.id == me.id:
@@ -187,3 +204,10 @@ class Admission:
             told,
         )
         self._membership.hold(peer, link)
+
+
+def _refusal_of_version(hello: m.Hello) -> tuple[str, str] | None:
+    version = m.parse_version(hello.version)
+    if version is None or version[0] != m.VERSION[0]:
+        return "VERSION", f"this node speaks version {m.version_text()}, you speak {hello.version!r}"
+    return None

@@ -87,33 +87,49 @@ class Dialler:
         if dial not in self._dials or (peer is not None and peer.link is not None):
             self.finish(dial)
             return None
+        proving = self._membership.proving
         link = dial.link = Link(
-            Role.DIALLER, host, self._membership.clock(), self._membership.world.output, dial.link_id
+            Role.DIALLER,
+            host,
+            self._membership.clock(),
+            self._membership.world.output,
+            dial.link_id,
+            secret=proving.secrets is not None,
         )
         link.owner = dial
         self._membership.handshakes[link] = None
-        me = self._membership.me
-        called = peer.id if peer else self._who_is_at(dial.address)
-        session, received = self._membership.post.offer(called)
-        link.send(
-            m.Hello(
-                version=m.version_text(),
-                cluster=me.cluster,
-                id=me.id,
-                incarnation=me.incarnation,
-                alias=me.alias,
-                address=me.address,
-                want="join" if dial.join else "mesh",
-                link=dial.link_id,
-                lost=list(peer.lost) if peer else [],
-                nonce=dial.nonce,
-                life=me.life,
-                peer=called,
-                session=session,
-                received=received,
-            )
-        )
+        if proving.secrets is not None:
+            link.send(proving.first_hello(dial))
+        else:
+            link.send(self.hello(dial, peer.id if peer else self._who_is_at(dial.address)))
         return link
+
+    def hello(self, dial: Dial, called: str) -> m.Hello:
+        """All that a dial says.
+
+        Args:
+            dial: which.
+            called: the id of who is called, as far as it is known.
+        """
+        me = self._membership.me
+        session, received = self._membership.post.offer(called)
+        return m.Hello(
+            version=m.version_text(),
+            cluster=me.cluster,
+            id=me.id,
+            incarnation=me.incarnation,
+            alias=me.alias,
+            address=me.address,
+            want="join" if dial.join else "mesh",
+            link=dial.link_id,
+            lost=list(dial.peer.lost) if dial.peer else [],
+            nonce=dial.nonce,
+            auth="none" if self._membership.proving.secrets is None else "secret",
+            life=me.life,
+            peer=called,
+            session=session,
+            received=received,
+        )
 
     def _who_is_at(self, address: str) -> str:
         """The member that was last known at an address: most likely the one that answers there."""

@@ -13,6 +13,7 @@ from typing import Protocol
 from iridium.cluster import messages as m
 from iridium.cluster.messages import Message, MessageError, Unknown
 from iridium.cluster.refusals import REMEDIES
+from iridium.cluster.secret import Exchange
 
 STRANGER_LINE = 4 * 1024
 """Bytes of a line from a peer that is not accepted yet: a hello with everything at its longest takes 2 KiB."""
@@ -35,7 +36,10 @@ class State(enum.Enum):
     """How far the conversation is."""
 
     EXPECT_HELLO = "waiting for a hello"
+    EXPECT_PROOF = "waiting for a proof of the secret"
+    EXPECT_PROVED_HELLO = "waiting for the hello behind a proof"
     DECIDING = "deciding about a hello"
+    EXPECT_CHALLENGE = "waiting for a challenge"
     EXPECT_WELCOME = "waiting for a welcome"
     EXPECT_READY = "waiting for a ready"
     OPEN = "open"
@@ -48,9 +52,17 @@ _TALK: tuple[type[Message], ...] = (
 
 TRANSITIONS: dict[tuple[Role, State], dict[type[Message], State]] = {
     (Role.ACCEPTOR, State.EXPECT_HELLO): {m.Hello: State.DECIDING},
+    (Role.ACCEPTOR, State.EXPECT_PROOF): {m.Proof: State.EXPECT_PROVED_HELLO, m.Refuse: State.CLOSED},
+    (Role.ACCEPTOR, State.EXPECT_PROVED_HELLO): {m.Hello: State.DECIDING},
     (Role.ACCEPTOR, State.DECIDING): {},
     (Role.ACCEPTOR, State.EXPECT_READY): {m.Ready: State.OPEN},
     (Role.ACCEPTOR, State.OPEN): dict.fromkeys(_TALK, State.OPEN),
+    # A welcome without a challenge is an answer, too: that of a node without a secret.
+    (Role.DIALLER, State.EXPECT_CHALLENGE): {
+        m.Challenge: State.EXPECT_WELCOME,
+        m.Welcome: State.CLOSED,
+        m.Refuse: State.CLOSED,
+    },
     (Role.DIALLER, State.EXPECT_WELCOME): {m.Welcome: State.EXPECT_READY, m.Refuse: State.CLOSED},
     (Role.DIALLER, State.EXPECT_READY): {
         m.Members: State.EXPECT_READY,
@@ -79,14 +91,18 @@ class Link:
         role: which end.
         host: the host that the peer is seen at.
         now: the time, in seconds of a monotonic clock.
-        id: the name of the link, once it is known: the dialler gives it.
         on_output: called when there is something to send, or the link is to be closed.
+        id: the name of the link, once it is known: the dialler gives it.
+        secret: whether this end, a dialler, wants the secret proved before it says who it is.
 
     Attributes:
         state: how far the conversation is.
         heard: when the last byte came.
         began: when the connection was made.
         incarnation: the life of the peer that holds the other end, once it said so.
+        binding: what names the TLS channel that the link runs in; b"" without one.
+        exchange: what the proofs of the secret are about, once both nonces are known.
+        proved: whether the peer has proved that it knows the secret.
         ignored: unknown fields and messages of a newer minor version.
         owner: whatever membership keeps with the link.
         session: the number of the session that the handshake agreed on; 0 for none.
@@ -94,18 +110,33 @@ class Link:
     """
 
     __slots__ = (
-        "_buffer", "_newer", "_on_output", "_outgoing", "began", "heard", "host", "id", "ignored", "incarnation",
-        "owner", "queued", "role", "session", "source", "state",
+        "_buffer", "_newer", "_on_output", "_outgoing", "began", "binding", "exchange", "heard", "host", "id",
+        "ignored", "incarnation", "owner", "proved", "queued", "role", "session", "source", "state",
     )  # fmt: skip
 
-    def __init__(self, role: Role, host: str, now: float, on_output: Callable[[Link], None], id: str = "") -> None:
+    def __init__(
+        self,
+        role: Role,
+        host: str,
+        now: float,
+        on_output: Callable[[Link], None],
+        id: str = "",
+        *,
+        secret: bool = False,
+    ) -> None:
         self.role = role
         self.host = host
         self.id = id
-        self.state = State.EXPECT_WELCOME if role is Role.DIALLER else State.EXPECT_HELLO
+        if role is Role.ACCEPTOR:
+            self.state = State.EXPECT_HELLO
+        else:
+            self.state = State.EXPECT_CHALLENGE if secret else State.EXPECT_WELCOME
         self.began = self.heard = now
         self.ignored = 0
         self.incarnation = 0
+        self.binding = b""
+        self.exchange: Exchange | None = None
+        self.proved = False
         self.queued = 0
         self.owner: object = None
         self.session = 0
@@ -195,6 +226,13 @@ class Link:
         self.state = State.EXPECT_READY
         self.send(welcome, *told, m.Ready())
 
+    def challenge(self, exchange: Exchange, mac: str) -> None:
+        """Answer a first hello: prove the secret, and ask for the dialler's proof."""
+        assert self.state is State.DECIDING, self.state
+        self.state = State.EXPECT_PROOF
+        self.exchange = exchange
+        self.send(m.Challenge(exchange.acceptor_version, exchange.acceptor, exchange.acceptor_nonce, mac))
+
     def refuse(self, reason: str, detail: str) -> None:
         """Say no, with the reason's remedy, and close."""
         self.send(m.Refuse(reason, detail, REMEDIES[reason]))
@@ -236,4 +274,4 @@ class Link:
             self._on_output(self)
 
 
-_STRANGER = (State.EXPECT_HELLO, State.DECIDING, State.EXPECT_WELCOME)
+_STRANGER = frozenset(State) - {State.EXPECT_READY, State.OPEN, State.CLOSED}

@@ -2,7 +2,8 @@
 
 The Twisted mesh, or a simulator, tells this machine of connections, bytes and time; the machine tells it whom to
 dial and has links to send. Its parts: :mod:`~iridium.cluster.table` is whom the node knows,
-:mod:`~iridium.cluster.admission` answers hellos, :mod:`~iridium.cluster.dialling` reaches others and joins,
+:mod:`~iridium.cluster.proving` has the cluster's secret proved, :mod:`~iridium.cluster.admission` answers hellos,
+:mod:`~iridium.cluster.dialling` reaches others and joins,
 :mod:`~iridium.cluster.liveness` judges life and death, :mod:`~iridium.cluster.questions` waits for answers,
 :mod:`~iridium.cluster.post` carries mail;
 single decisions stand in :mod:`~iridium.cluster.rules`. Here is what happens on links.
@@ -21,9 +22,11 @@ from iridium.cluster.link import Link
 from iridium.cluster.liveness import Liveness
 from iridium.cluster.peer import Dial, Me, Peer, Surroundings, checked_address
 from iridium.cluster.post import Post
+from iridium.cluster.proving import Proving
 from iridium.cluster.questions import Questions
 from iridium.cluster.refusals import UnreachableError
 from iridium.cluster.rules import is_newer, is_wildcard, join_address, name_holder
+from iridium.cluster.secret import Secrets
 from iridium.cluster.table import MOST_RECORDS, Table
 from iridium.errors import CommandError
 
@@ -41,9 +44,17 @@ class Membership:
         world: what acts for the machine.
         clock: gives seconds of a monotonic clock.
         random: the source of link names, nonces and jitter.
+        secrets: what a peer must prove to know; None lets anybody in.
     """
 
-    def __init__(self, me: Me, world: Surroundings, clock: Callable[[], float], random: Random) -> None:
+    def __init__(
+        self,
+        me: Me,
+        world: Surroundings,
+        clock: Callable[[], float],
+        random: Random,
+        secrets: Secrets | None = None,
+    ) -> None:
         self.me = me
         self.world = world
         self.clock = clock
@@ -52,6 +63,7 @@ class Membership:
         self.table = Table(me, world)
         self.questions = Questions(clock)
         self.post = Post(me, world, self.table.name_of)
+        self.proving = Proving(self, secrets)
         self.admission = Admission(self)
         self.dialler = Dialler(self)
         self.liveness = Liveness(self)
@@ -122,6 +134,13 @@ class Membership:
         self.me.incarnation = self.me.life = incarnation
         self.table.changed()
 
+    def trust(self, secrets: Secrets | None) -> None:
+        """Have another secret proved from now on; links that are held stay, and missing ones are tried at once."""
+        self.proving.secrets = secrets
+        for peer in list(self.table.peers.values()):
+            peer.failures = peer.retries = 0
+            self.dialler.want(peer)
+
     def connection_made(self, link: Link) -> None:
         """Somebody connected.
 
@@ -143,7 +162,11 @@ class Membership:
                 assert isinstance(link.owner, Peer)
                 self.post.receive(link.owner.id, link, message)
             elif isinstance(message, m.Hello):
-                self.admission.consider(link, message)
+                self.admission.greet(link, message)
+            elif isinstance(message, m.Challenge):
+                self.proving.challenged(link, message)
+            elif isinstance(message, m.Proof):
+                self.admission.proof(link, message)
             elif isinstance(message, m.Welcome):
                 self._welcomed(link, message)
             elif isinstance(message, m.Refuse):
@@ -225,7 +248,8 @@ class Membership:
     def _welcomed(self, link: Link, welcome: m.Welcome) -> None:
         dial = link.owner
         assert isinstance(dial, Dial)
-        refuse = self._refusal_of(welcome, dial.address)
+        refuse = self.proving.refusal_of_welcome(link, dial.address, welcome)
+        refuse = refuse or self._refusal_of(welcome, dial.address)
         if refuse is not None:
             self.dialler.refused(dial, refuse)
             return
@@ -265,7 +289,10 @@ class Membership:
 
     def _refused(self, link: Link, refuse: m.Refuse) -> None:
         if isinstance(link.owner, Dial):
-            self.dialler.refused(link.owner, refuse)
+            dial = link.owner
+            self.dialler.refused(dial, self.proving.judged(link, dial.address, refuse))
+        elif isinstance(link.owner, m.Hello):
+            self.admission.refused(link, link.owner)
 
     def _opened(self, link: Link) -> None:
         self.handshakes.pop(link, None)

@@ -24,6 +24,7 @@ from iridium.cluster.membership import Membership
 from iridium.cluster.peer import Dial, Join, Me
 from iridium.cluster.protocol import ClusterFactory, ClusterProtocol
 from iridium.cluster.rules import Throttle, join_address
+from iridium.cluster.secret import Secrets
 from iridium.cluster.types import Delivery, Member, MeshView
 from iridium.errors import CommandError, IridiumError
 from iridium.events import EventRing
@@ -47,7 +48,8 @@ class Mesh:
         events: where to tell what happens.
         save: writes the node's own state and the records to disk; called outside the reactor thread.
         clock: gives seconds of a monotonic clock.
-        rng: the source of link names and jitter.
+        rng: the source of link names, nonces and jitter.
+        secrets: what other nodes must prove to know; None lets anybody in.
     """
 
     _log = Logger(namespace="iridium.cluster")
@@ -60,13 +62,14 @@ class Mesh:
         save: Callable[[Me, list[m.MemberRecord]], Deferred[None]],
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
+        secrets: Secrets | None = None,
     ) -> None:
         self._reactor = reactor
         self._events = events
         self._save = save
         self._clock = clock
         self.me = me
-        self.machine = Membership(me, self, clock, rng or random.SystemRandom())
+        self.machine = Membership(me, self, clock, rng or random.SystemRandom(), secrets)
         self.post = self.machine.post
         self.texts = Texts()
         self._conversation = Conversation(self.machine)

@@ -14,7 +14,7 @@ import msgspec
 
 from iridium.errors import IridiumError
 
-VERSION = (1, 1)
+VERSION = (1, 2)
 """Protocol version: another major is refused, another minor understood."""
 
 LONGEST_ALIAS = 64
@@ -60,6 +60,9 @@ class Message(msgspec.Struct, tag_field="type"):
 class Hello(Message, tag="hello"):
     """The dialler's first line: who I am and what I want.
 
+    Where it can prove a secret, it says only its id, version, nonce and ``auth`` at first, and the whole once the
+    acceptor has proved that it knows the secret too.
+
     Attributes:
         version: "MAJOR.MINOR" of the protocol.
         cluster: the cluster's name.
@@ -68,7 +71,7 @@ class Hello(Message, tag="hello"):
         link: a random name for this link.
         lost: names of recent links to this peer that the dialler no longer holds.
         nonce: random, for the proof of a secret.
-        auth: what the dialler can prove: "none".
+        auth: what the dialler can prove: "secret" or "none".
         life: the incarnation that the dialler started with, or came back with after a leave; 0 is no sessions.
         peer: the id of whom it means to call, and so has the following session with; "" if it cannot tell.
         session: the number of its latest session with that node, 0 for none that it knows of.
@@ -76,7 +79,7 @@ class Hello(Message, tag="hello"):
     """
 
     version: Token
-    cluster: ClusterName
+    cluster: Annotated[str, msgspec.Meta(max_length=64)]
     id: NodeId
     incarnation: Incarnation
     alias: Alias = ""
@@ -93,13 +96,23 @@ class Hello(Message, tag="hello"):
 
 
 class Challenge(Message, tag="challenge"):
-    """Reserved: the acceptor asks for proof of the cluster's secret."""
+    """The acceptor proves that it knows the cluster's secret, and asks the dialler to do so.
 
+    Attributes:
+        version: "MAJOR.MINOR" of the protocol.
+        id: the acceptor.
+        nonce: random, for the dialler's proof.
+        mac: the acceptor's proof (:func:`iridium.cluster.secret.proof`).
+    """
+
+    version: Token
+    id: NodeId
     nonce: Token
+    mac: Token
 
 
 class Proof(Message, tag="proof"):
-    """Reserved: the proof."""
+    """The dialler proves the same; its whole hello follows."""
 
     mac: Token
 
@@ -108,7 +121,7 @@ class Welcome(Message, tag="welcome"):
     """The acceptor's answer: who it is, and at what host it sees the dialler.
 
     Attributes:
-        version, cluster, id, incarnation, alias, address, nonce, auth: as in a hello.
+        version, cluster, id, incarnation, alias, address: as in a hello.
         seen: the host that the dialler is seen at.
         life: the incarnation that the acceptor started with, or came back with after a leave.
         session: the number of the session that this link carries; 0 for none.
@@ -122,8 +135,6 @@ class Welcome(Message, tag="welcome"):
     alias: Alias = ""
     address: Address = ""
     seen: Address = ""
-    nonce: Token = ""
-    auth: Token = "none"
     life: Incarnation = 0
     session: Number = 0
     received: Number | None = None

@@ -13,6 +13,7 @@ from iridium.cluster.link import Link, Role
 from iridium.cluster.liveness import TICK
 from iridium.cluster.peer import Dial, Join, Me, Outcome
 from iridium.cluster.rules import join_address, split_address
+from iridium.cluster.secret import Secrets
 from iridium.errors import IridiumError
 from iridium.testing.node import SimulatedNode
 from iridium.testing.pipe import TRIES, Pipe
@@ -59,6 +60,7 @@ class Network:
         port: int = 2254,
         *,
         processes: bool = False,
+        secrets: Secrets | None = None,
     ) -> SimulatedNode:
         """A new node on a host of its own, which listens and ticks from now on.
 
@@ -66,11 +68,12 @@ class Network:
             alias, cluster, id, incarnation: who it is; a new id by default.
             port: where it listens.
             processes: whether it runs processes.
+            secrets: what others must prove to know.
         """
         host = f"10.0.{len(self.nodes) // 200}.{len(self.nodes) % 200 + 1}"
         me = Me(id or str(uuid.UUID(int=self.random.getrandbits(128), version=4)), alias, incarnation, cluster)
         me.address = f"{host}:{port}"
-        node = SimulatedNode(self, me, host)
+        node = SimulatedNode(self, me, host, secrets)
         if processes:
             node.add_processes()
         return self._start(node)
@@ -105,7 +108,7 @@ class Network:
             ):
                 port += 1  # as on a real host, two processes cannot listen on one
                 me.address = join_address(host, port)
-        new = SimulatedNode(self, me, node.host)
+        new = SimulatedNode(self, me, node.host, node.machine.proving.secrets)
         if node.processes is not None:
             new.add_processes()
         again = self._start(new)

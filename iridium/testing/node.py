@@ -12,6 +12,7 @@ from iridium.cluster.liveness import TICK
 from iridium.cluster.membership import Membership
 from iridium.cluster.peer import Dial, Me
 from iridium.cluster.post import Post
+from iridium.cluster.secret import Secrets
 from iridium.events import EventRing
 from iridium.image import Image
 from iridium.processes import Mailbox, Process, Processes
@@ -45,7 +46,7 @@ class SimulatedNode:
         reach: processes wherever they run, or None.
     """
 
-    def __init__(self, network: Network, me: Me, host: str) -> None:
+    def __init__(self, network: Network, me: Me, host: str, secrets: Secrets | None = None) -> None:
         self.network = network
         self.me = me
         self.host = host
@@ -58,7 +59,7 @@ class SimulatedNode:
         self.pipes: dict[Link, Pipe] = {}
         self.dials: dict[Dial, None] = {}
         self.next_tick = 0.0
-        self.machine = Membership(me, self, lambda: network.now, network.random)
+        self.machine = Membership(me, self, lambda: network.now, network.random, secrets)
         self.processes: Processes | None = None
         self.courier: Courier | None = None
         self.reach: Reach | None = None
