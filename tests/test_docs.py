@@ -7,7 +7,7 @@ import importlib
 import inspect
 import re
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -21,7 +21,9 @@ from iridium.assembler import assemble
 from iridium.bench.run import NAMES
 from iridium.cli.group import iridium
 from iridium.cluster import messages
+from iridium.cluster.link import Link, Role
 from iridium.cluster.refusals import REMEDIES
+from iridium.cluster.secret import Secrets
 from iridium.node import Node
 from iridium.options import OPTIONS
 from iridium.processes import wire
@@ -261,6 +263,25 @@ def test_the_exchange_of_the_protocol_is_one() -> None:
     assert sent == mails
 
 
+def test_the_exchange_of_proofs_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two nodes with the secret of the page say each other what it shows."""
+    [text] = [block.text for block in blocks("docs/protocol.md") if block.info == "proof"]
+    network = Network(seed=1)
+    secrets = Secrets(["an-example-that-nobody-must-use-0000"])
+    a, b = (network.node(name, secrets=secrets) for name in "ab")
+    said: list[str] = []
+    receive = Link.receive
+
+    def note(link: Link, data: bytes, now: float) -> Iterator[messages.Message]:
+        said.extend(f"{'<' if link.role is Role.DIALLER else '>'} {line}" for line in data.decode().splitlines())
+        return receive(link, data, now)
+
+    monkeypatch.setattr(Link, "receive", note)
+    network.join(b, a)
+    assert network.run_until(lambda: a.linked() == ["b"] and b.linked() == ["a"], 5.0)
+    assert said == text.splitlines()
+
+
 def test_the_protocol_version_is_told() -> None:
     """The version that the page describes is the one that is spoken."""
     assert f'at present `"{messages.version_text()}"`' in TEXT["docs/protocol.md"]
@@ -404,3 +425,15 @@ def test_the_embedded_example_runs_on_the_double(capsys: pytest.CaptureFixture[s
     assert using.result is None
     [transcript] = [block.text for block in blocks("docs/embedding.md") if block.info == "console"]
     assert capsys.readouterr().out == transcript.split("\n", 1)[1]
+
+
+def test_each_promise_of_security_has_its_test() -> None:
+    """Every test that docs/security.md names exists, under that name, in that file."""
+    page = TEXT["docs/security.md"]
+    file, named = "", []
+    for given, name in re.findall(r"`(?:(test_\w+\.py))?::(test_\w+)`", page):
+        file = given or file
+        named.append((file, name))
+    assert named
+    for file, name in named:
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), (file, name)
