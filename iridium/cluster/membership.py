@@ -26,6 +26,7 @@ from iridium.cluster.refusals import UnreachableError
 from iridium.cluster.rules import is_newer, is_wildcard, join_address, name_holder
 from iridium.cluster.table import MOST_RECORDS, Table
 from iridium.errors import CommandError
+from iridium.limits import DEFAULTS, Limits
 
 MAIL = (m.Mail, m.Piece, m.Ack)
 
@@ -41,10 +42,19 @@ class Membership:
         world: what acts for the machine.
         clock: gives seconds of a monotonic clock.
         random: the source of link names, nonces and jitter.
+        limits: what strangers and peers may cost.
     """
 
-    def __init__(self, me: Me, world: Surroundings, clock: Callable[[], float], random: Random) -> None:
+    def __init__(
+        self,
+        me: Me,
+        world: Surroundings,
+        clock: Callable[[], float],
+        random: Random,
+        limits: Limits = DEFAULTS,
+    ) -> None:
         self.me = me
+        self.limits = limits
         self.world = world
         self.clock = clock
         self.random = random
