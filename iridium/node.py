@@ -26,6 +26,7 @@ from iridium.cluster.types import Member
 from iridium.errors import CommandError, DataDirectoryError, IridiumError, OptionError
 from iridium.events import EventRing
 from iridium.image import Image
+from iridium.limits import DEFAULTS, Limits
 from iridium.processes import Mailbox, Process, Processes
 from iridium.processes.courier import Courier
 from iridium.processes.reach import Reach
@@ -60,6 +61,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     engine: str = "auto"
     no_repl: bool = False
     insecure: bool = False
+    limits: Limits = DEFAULTS
 
 
 class Node:
@@ -80,6 +82,8 @@ class Node:
         data: its data directory.
         programs_dir: where remote sessions load programs from.
         logical_cores: worker threads that its VMs are told of.
+        limits: what it allows.
+        in_use: by the name of a limit, what tells how much of it is in use.
 
     Raises:
         DataDirectoryError: its data cannot be used, or another node uses it.
@@ -91,8 +95,9 @@ class Node:
     def __init__(self, reactor: Any, config: NodeConfig) -> None:
         self.reactor = reactor
         self.config = config
+        self.limits = config.limits
         self.events = EventRing()
-        self.scheduler = Scheduler(reactor, choice=config.engine, threads=config.threads)
+        self.scheduler = Scheduler(reactor, choice=config.engine, threads=config.threads, limits=config.limits)
         self.logical_cores = config.threads
         self.data = DataDirectory(config.data_root_dir / directory_name(config.node_alias))
         try:
@@ -107,13 +112,19 @@ class Node:
             self.data.close()
             raise
         self.me = Me(state.id, config.node_alias, state.incarnation, config.cluster, state.left)
-        self.mesh = Mesh(reactor, self.me, self.events, self._save, secrets=secrets)
+        self.mesh = Mesh(reactor, self.me, self.events, self._save, secrets=secrets, limits=config.limits)
         self.texts = self.mesh.texts
         self.processes = Processes(self.scheduler, self.events)
         spinning = Spinning(time.monotonic, reactor.callLater)
         self.courier = Courier(self.processes, self.mesh, self.events, reactor.callLater, spinning)
         self.reach = Reach(self.processes, self.courier)
         self.supervisor: Any = None  # set by who wires it: supervision stands above the node
+        self.in_use: dict[str, Callable[[], int]] = {
+            "half-open": lambda: self.mesh.half_open,
+            "half-open-per-address": lambda: self.mesh.half_open_of_one,
+            "dials": lambda: self.mesh.dials,
+            "processes": lambda: self.processes.table.alive,
+        }
         self._joining: list[Deferred[Any]] = []
         self._writing = DeferredLock()
         self._stopping = False

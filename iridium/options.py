@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from iridium import limits
 from iridium.cluster.identity import check_alias
 from iridium.cluster.rules import split_address
 from iridium.errors import OptionError
@@ -115,6 +116,10 @@ def _cluster(text: str) -> str:
     return text
 
 
+def _limit(text: str) -> tuple[limits.Limit, float]:
+    return limits.parse(text)
+
+
 def default_data_root(environment: Mapping[str, str] = os.environ) -> Path:
     """Where nodes keep their data: systemd's state directory, /var/lib/iridium, or the user's own."""
     given = environment.get("STATE_DIRECTORY", "").split(":")[0]
@@ -166,6 +171,15 @@ OPTIONS: tuple[Option, ...] = (
     Option("join", "join this member's cluster", "", (), _address("join"), many=True, metavar="HOST:PORT"),
     Option("threads", "worker threads for programs, one a core if not said", "t", _cores, _threads, metavar="N"),
     Option("engine", f"what runs programs: {', '.join(ENGINES)}", "", "auto", _engine, metavar="NAME"),
+    Option(
+        "limit",
+        "a limit other than its default; docs/limits.md lists them",
+        "",
+        (),
+        _limit,
+        many=True,
+        metavar="NAME=NUMBER",
+    ),
     Option("no-repl", "open no REPL port", flag=True, default=False),
     Option("insecure", "allow ports on other interfaces than loopback", flag=True, default=False),
 )
@@ -193,6 +207,7 @@ def configure(given: Mapping[str, Any]) -> NodeConfig:
         else:
             value = option.parse(typed)
         values[option.name.replace("-", "_")] = value
+    values["limits"] = limits.combine(values.pop("limit"))
     config = NodeConfig(**values)
     if not config.no_repl:
         check_repl_exposure(config.bind_host, config.insecure)

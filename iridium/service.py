@@ -36,12 +36,18 @@ class Options(usage.Options):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.setdefault("join", [])
+        for option in OPTIONS:
+            if option.many:
+                self.setdefault(option.name, [])
         self["log-format"] = "text"
 
     def opt_join(self, address: str) -> None:
         """Join the cluster of the member at HOST:PORT; may be given several times."""
         self["join"].append(address)
+
+    def opt_limit(self, text: str) -> None:
+        """NAME=NUMBER: a limit other than its default, see docs/limits.md; may be given several times."""
+        self["limit"].append(text)
 
     def opt_log_format(self, name: str) -> None:
         """How log lines look: text, or json for one object a line. [default: text]"""

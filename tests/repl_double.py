@@ -13,6 +13,7 @@ from twisted.internet.testing import StringTransport
 from iridium.cluster.types import Delivery, Member, MeshView
 from iridium.errors import CommandError
 from iridium.events import EventRing
+from iridium.limits import DEFAULTS, Limits
 from iridium.processes import Processes
 from iridium.processes.images import Images
 from iridium.processes.reach import Reach
@@ -212,9 +213,9 @@ class FakeSupervisor:
 class FakeNode:
     """A node without a network."""
 
-    def __init__(self, programs_dir: Path = Path("/nonexistent")) -> None:
+    def __init__(self, programs_dir: Path = Path("/nonexistent"), limits: Limits = DEFAULTS) -> None:
         self.reactor = ReactorClock()
-        self.scheduler = Scheduler(self.reactor)
+        self.scheduler = Scheduler(self.reactor, limits=limits)
         self.events = EventRing(wall_clock=self.reactor.seconds)
         self.processes = Processes(self.scheduler, self.events)
         self.courier = FakeCourier(self.processes)
@@ -224,6 +225,8 @@ class FakeNode:
         self.supervisor: FakeSupervisor | None = FakeSupervisor()
         self.programs_dir = programs_dir
         self.logical_cores = 2
+        self.limits = limits
+        self.in_use: dict[str, Callable[[], int]] = {}
         self.listening: list[tuple[str | None, int | None]] = []
 
     def leave(self) -> Deferred[None]:

@@ -19,11 +19,11 @@ import time
 import traceback
 from collections.abc import Callable
 
-from iridium.cluster.liveness import HANDSHAKE
 from iridium.cluster.peer import Peer
 from iridium.cluster.refusals import FINAL, RefusedError
 from iridium.cluster.secret import Secrets
 from iridium.cluster.table import MOST_RECORDS
+from iridium.limits import DEFAULTS
 from iridium.testing import JoinResult, Network, SimulatedNode
 from tests.letters import Letters
 
@@ -455,7 +455,7 @@ class Story:
             late = self.network.now - 1.0
             if any(deadline < late for _, deadline, _ in machine.questions._open.values()):
                 raise Broken(f"{node} still waits for an answer")
-            if any(self.network.now - link.began > 2 * HANDSHAKE for link in machine.handshakes):
+            if any(self.network.now - link.began > 2 * DEFAULTS.handshake for link in machine.handshakes):
                 raise Broken(f"{node} still waits for the end of a handshake")
         for node, result in self.joins.items():
             if (

@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from iridium.cluster import messages as m
-from iridium.cluster.link import ACCEPTED_LINE, Link, Role
-from iridium.cluster.liveness import HANDSHAKE, LOT
+from iridium.cluster.link import Link, Role
+from iridium.cluster.liveness import LOT
 from iridium.cluster.refusals import REMEDIES
 from iridium.cluster.table import MOST_MEMBERS
+from iridium.limits import DEFAULTS
 from iridium.testing import Network, SimulatedNode
 
 STRANGER = "00000000-0000-4000-8000-00000000000a"
@@ -112,7 +113,7 @@ def test_hellos_of_every_kind_end(hello: m.Hello) -> None:
         nodes[0].machine.receive(link, m.encode(hello))
     except m.MessageError as error:
         nodes[0].machine.link_lost(link, str(error))
-    network.run(HANDSHAKE + 1.0)
+    network.run(DEFAULTS.handshake + 1.0)
     assert link.closed
     assert not nodes[0].machine.handshakes
     for node in nodes:  # nobody remembers it, or ever heard of it
@@ -223,8 +224,8 @@ def test_hundreds_of_silent_connections_end_in_lots() -> None:
         counts.append(sum(link.closed for link in links))
         return counts[-1] == len(links)
 
-    assert network.run_until(look, HANDSHAKE + 2.0)
-    assert network.now - begun > HANDSHAKE
+    assert network.run_until(look, DEFAULTS.handshake + 2.0)
+    assert network.now - begun > DEFAULTS.handshake
     assert max(after - before for before, after in itertools.pairwise(counts)) == LOT
     problems = [problem for kind, _, problem in nodes[0].log if kind == "misbehaved"]
     assert problems == ["no handshake within 5 seconds"] * 500
@@ -241,7 +242,7 @@ def test_five_hundred_silent_connections() -> None:
     newcomer = network.node("new")
     result = network.join(newcomer, nodes[0])
     assert network.run_until(lambda: result.done, 2.0)
-    network.run(HANDSHAKE + 1.0)
+    network.run(DEFAULTS.handshake + 1.0)
     assert all(link.closed for link in links)
     assert not nodes[0].machine.handshakes
 
@@ -252,7 +253,7 @@ def test_an_endless_line_from_a_member() -> None:
     [a, b] = mesh(network, 2)
     network.run(2.0)
     link = a.machine.table.find("n1").open_link
-    for _ in range(ACCEPTED_LINE // 65536):
+    for _ in range(DEFAULTS.peer_line // 65536):
         a.machine.receive(link, b"x" * 65536)
     with pytest.raises(m.MessageError, match="over 1048576 bytes"):
         a.machine.receive(link, b"x")

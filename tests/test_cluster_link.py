@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iridium.cluster import messages as m
-from iridium.cluster.link import ACCEPTED_LINE, MOST_OUTGOING, STRANGER_LINE, TRANSITIONS, Link, Role, State
+from iridium.cluster.link import TRANSITIONS, Link, Role, State
+from iridium.limits import DEFAULTS
 from tests.test_cluster_messages import MESSAGES, TALK
 
 ID = "00000000-0000-4000-8000-000000000001"
@@ -79,11 +80,11 @@ def test_every_state_has_its_row() -> None:
 
 def test_a_strangers_line_is_short() -> None:
     """A stranger's line over 4 KiB ends the link, with or without its end; a hello of 4 KiB does not."""
-    for data in (b" " * (STRANGER_LINE + 1), b'{"type":"hello"' + b" " * STRANGER_LINE + b"}\n"):
+    for data in (b" " * (DEFAULTS.stranger_line + 1), b'{"type":"hello"' + b" " * DEFAULTS.stranger_line + b"}\n"):
         with pytest.raises(m.MessageError, match="4096 bytes"):
             list(acceptor().receive(data, 0.0))
     hello = m.encode(HELLO)
-    padded = hello[:-2] + b" " * (STRANGER_LINE - len(hello)) + b"}\n"
+    padded = hello[:-2] + b" " * (DEFAULTS.stranger_line - len(hello)) + b"}\n"
     assert list(acceptor().receive(padded, 0.0)) == [HELLO]
 
 
@@ -91,13 +92,13 @@ def test_an_accepted_line_has_a_limit_too() -> None:
     """A peer's line may have 1 MiB; what is buffered never is more than that and one chunk."""
     link = opened()
     text = m.encode(m.Ping(1))
-    assert len(list(link.receive(text * (2 * ACCEPTED_LINE // len(text)), 0.0))) > 90_000
+    assert len(list(link.receive(text * (2 * DEFAULTS.peer_line // len(text)), 0.0))) > 90_000
     for _ in range(16):
         list(link.receive(b"x" * 65536, 0.0))
     with pytest.raises(m.MessageError, match="1048576 bytes"):
         list(link.receive(b"x", 0.0))
     with pytest.raises(m.MessageError, match="1048576 bytes"):
-        list(opened().receive(b"x" * (ACCEPTED_LINE + 1) + b"\n", 0.0))
+        list(opened().receive(b"x" * (DEFAULTS.peer_line + 1) + b"\n", 0.0))
 
 
 def test_a_peer_that_does_not_read_is_given_up() -> None:
@@ -108,7 +109,7 @@ def test_a_peer_that_does_not_read_is_given_up() -> None:
         if link.closed:
             break
     assert link.closed
-    assert link.queued <= MOST_OUTGOING + 2000
+    assert link.queued <= DEFAULTS.peer_queue + 2000
     assert link.data_to_send() == b""
 
 
@@ -151,7 +152,7 @@ def test_arbitrary_bytes_in_arbitrary_pieces(pieces: list[bytes], is_open: bool)
                     link.accept(WELCOME, [])
     except m.MessageError:
         link.close()
-    assert len(link._buffer) <= ACCEPTED_LINE
+    assert len(link._buffer) <= DEFAULTS.peer_line
 
 
 @given(st.lists(TALK, max_size=6), st.integers(1, 50))

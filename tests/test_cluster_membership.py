@@ -6,13 +6,13 @@ import pytest
 
 from iridium.cluster import messages as m
 from iridium.cluster.conversation import Conversation
-from iridium.cluster.dialling import MOST_DIALS
 from iridium.cluster.link import Link, Role
 from iridium.cluster.liveness import ASK_EVERY, DEATH, SUSPICION, TICK
 from iridium.cluster.peer import Peer
 from iridium.cluster.refusals import FINAL, REMEDIES, RefusedError, UnreachableError
 from iridium.cluster.types import Delivery
 from iridium.errors import CommandError
+from iridium.limits import DEFAULTS
 from iridium.testing import JoinResult, Network, SimulatedNode
 
 
@@ -764,7 +764,7 @@ def test_few_dials_at_once() -> None:
 
     a.machine.remember([node.me.record() for node in dark])
     assert network.run_until(look, 20.0)
-    assert most == MOST_DIALS
+    assert most == DEFAULTS.dials
 
 
 @pytest.mark.parametrize("ours_works", [False, True])

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 from twisted.internet.defer import ensureDeferred
 
+from iridium import limits
 from iridium.assembler import assemble
 from iridium.bench.run import NAMES
 from iridium.cli.group import iridium
@@ -325,6 +326,11 @@ def test_limits_are_those_of_the_code() -> None:
     told = {row[0].strip("`"): float(row[1]) for row in rows}
     in_code = {key: value for name in (*LIMIT_MODULES, "node") for key, value in numbers(name).items()}
     assert told == in_code
+
+
+def test_the_page_of_limits_is_made_of_the_table() -> None:
+    """docs/limits.md is what `python -m iridium.limits` prints."""
+    assert TEXT["docs/limits.md"] == limits.reference()
 
 
 def test_limits_of_processes_are_those_of_the_code() -> None:

@@ -22,18 +22,16 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from iridium.cluster import link as link_module
-from iridium.cluster import liveness, mesh, questions
+from iridium.cluster import mesh, questions
 from iridium.cluster import messages as m
 from iridium.cluster.accepting import ACCEPTS
 from iridium.cluster.connecting import Connector
 from iridium.cluster.conversation import LONGEST_TEXT
-from iridium.cluster.link import ACCEPTED_LINE, STRANGER_LINE
 from iridium.cluster.peer import Dial
 from iridium.cluster.refusals import RefusedError, UnreachableError
-from iridium.cluster.rules import COMPLAINTS
 from iridium.cluster.types import Delivery
 from iridium.errors import CommandError
+from iridium.limits import DEFAULTS, Limits
 from iridium.node import Node, NodeConfig
 from tests.test_node import Nodes, address, events, eventually, free_port, join, sockets, states, within
 
@@ -335,16 +333,15 @@ def test_how_a_dial_fails(problem: Exception, outcome: str) -> None:
         b"\xff\xfd\x18\xff\xfd\x20",
         b"{}\n",
         b'{"type":"ready"}\n',
-        b"x" * (2 * STRANGER_LINE),
+        b"x" * (2 * DEFAULTS.stranger_line),
     ],
     ids=["http", "ssh", "telnet", "json", "out-of-turn", "endless"],
 )
 @pytest_twisted.ensureDeferred
-async def test_something_else_answers(nodes: Nodes, greeting: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_something_else_answers(nodes: Nodes, greeting: bytes) -> None:
     """A contact that is no node is an error of the join, at once or when its handshake takes too long."""
-    monkeypatch.setattr(liveness, "HANDSHAKE", 0.3)
     server = Strangers(greeting)
-    a, where = nodes.start("a"), nodes.serve(server)
+    a, where = nodes.start("a", limits=Limits(handshake=0.3)), nodes.serve(server)
     with pytest.raises(UnreachableError, match=where):
         await within(a.mesh.join("127.0.0.1", int(where.rpartition(":")[2])))
     [other] = server.came
@@ -355,11 +352,10 @@ async def test_something_else_answers(nodes: Nodes, greeting: bytes, monkeypatch
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_silent_contact(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_contact(nodes: Nodes) -> None:
     """Who accepts and says nothing is given up after the time of a handshake, and hung up on."""
-    monkeypatch.setattr(liveness, "HANDSHAKE", 0.3)
     server = Strangers()
-    a, where = nodes.start("a"), nodes.serve(server)
+    a, where = nodes.start("a", limits=Limits(handshake=0.3)), nodes.serve(server)
     with pytest.raises(UnreachableError, match=r"no handshake within 0\.3 seconds"):
         await within(a.mesh.join("127.0.0.1", int(where.rpartition(":")[2])))
     await within(server.came[0].closed)
@@ -635,12 +631,9 @@ async def test_half_a_hello(nodes: Nodes, complaints: list[str]) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_stranger_that_says_nothing(
-    nodes: Nodes, complaints: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stranger_that_says_nothing(nodes: Nodes, complaints: list[str]) -> None:
     """Whoever is not through the handshake in time is hung up on, with a line: said nothing, or only a hello."""
-    monkeypatch.setattr(liveness, "HANDSHAKE", 0.3)
-    a = nodes.start("a")
+    a = nodes.start("a", limits=Limits(handshake=0.3))
     silent, slow = await call(nodes, a), await call(nodes, a)
     slow.say(HELLO)
     await within(silent.closed)
@@ -679,10 +672,10 @@ async def test_a_member_that_misbehaves(nodes: Nodes, complaints: list[str]) -> 
     a, b = nodes.start("a"), nodes.start("b")
     await join(b, a)
     friend = await befriend(nodes, a)
-    friend.transport.write(b"x" * (ACCEPTED_LINE + 1))
+    friend.transport.write(b"x" * (DEFAULTS.peer_line + 1))
     await within(friend.closed)
     assert len(complaints) == 1
-    assert f"{ACCEPTED_LINE} bytes" in complaints[0]
+    assert f"{DEFAULTS.peer_line} bytes" in complaints[0]
     assert await within(b.mesh.tell("a", "still there?")) == [Delivery("a", True)]
 
 
@@ -696,21 +689,20 @@ async def test_a_flood_of_strangers(nodes: Nodes, complaints: list[str]) -> None
         stranger = await call(nodes, a)
         stranger.transport.write(b"x\n")
         await within(stranger.closed)
-    assert len(complaints) == COMPLAINTS
+    assert len(complaints) == DEFAULTS.stranger_log
     now[0] = 11.0
     stranger = await call(nodes, a)
     stranger.transport.write(b"x\n")
     await within(stranger.closed)
-    assert len(complaints) == COMPLAINTS + 1
-    assert f"{30 - COMPLAINTS} others" in complaints[-1]
+    assert len(complaints) == DEFAULTS.stranger_log + 1
+    assert f"{30 - DEFAULTS.stranger_log} others" in complaints[-1]
     await join(b, a)
 
 
 @pytest_twisted.ensureDeferred
-async def test_too_many_strangers(nodes: Nodes, complaints: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_strangers(nodes: Nodes, complaints: list[str]) -> None:
     """Connections in a handshake are bounded: one too many is closed, members do not notice, and room returns."""
-    monkeypatch.setattr(mesh, "MOST_HANDSHAKES", 3)
-    a, b = nodes.start("a"), nodes.start("b")
+    a, b = nodes.start("a", limits=Limits(half_open=3)), nodes.start("b")
     await join(b, a)
     strangers = [await call(nodes, a) for _ in range(3)]
     await eventually(lambda: len(a.mesh.machine.handshakes) == 3)
@@ -725,10 +717,9 @@ async def test_too_many_strangers(nodes: Nodes, complaints: list[str], monkeypat
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_member_that_never_reads(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_member_that_never_reads(nodes: Nodes) -> None:
     """What waits for a peer is bounded: over the limit it is cut, while its link costs the others nothing."""
-    monkeypatch.setattr(link_module, "MOST_OUTGOING", 64 * 1024)
-    a, b = nodes.start("a"), nodes.start("b")
+    a, b = nodes.start("a", limits=Limits(peer_queue=64 * 1024)), nodes.start("b")
     await join(b, a)
     friend = await befriend(nodes, a)
     [protocol] = [p for link, p in a.mesh._protocols.items() if getattr(link.owner, "id", "") == ID]
@@ -751,3 +742,22 @@ async def test_a_member_that_never_reads(nodes: Nodes, monkeypatch: pytest.Monke
     assert deliveries[-1] == [Delivery("friend", False, "it did not answer")]
     await eventually(lambda: connections(a) == 1)
     assert await within(b.mesh.tell("a", "still there?")) == [Delivery("a", True)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_too_many_strangers_from_one_address(nodes: Nodes, complaints: list[str]) -> None:
+    """Connections in a handshake from one address are bounded by themselves: others still come in."""
+    a = nodes.start("a", limits=Limits(half_open_per_address=2))
+    strangers = [await call(nodes, a) for _ in range(2)]
+    await eventually(lambda: a.mesh.half_open_of_one == 2)
+    turned_away = await call(nodes, a)
+    await within(turned_away.closed)
+    assert complaints == ["hung up on 127.0.0.1: too many connections from that address are in a handshake"]
+    elsewhere = TCP4ClientEndpoint(reactor, *address(a), bindAddress=("127.0.0.2", 0))
+    other: Stranger = await within(connectProtocol(elsewhere, Stranger()))
+    nodes.clients.append(other)
+    await eventually(lambda: a.mesh.half_open == 3)
+    for stranger in strangers:
+        stranger.transport.abortConnection()
+    await eventually(lambda: a.mesh.half_open == 1)
+    await join(nodes.start("b"), a)

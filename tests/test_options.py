@@ -16,6 +16,7 @@ from twisted.python import usage
 from iridium import options
 from iridium.cli import shell
 from iridium.errors import OptionError
+from iridium.limits import DEFAULTS, TABLE, Limit, Limits, parse
 from iridium.node import NodeConfig, check_cluster_exposure
 from iridium.options import OPTIONS, configure, default_data_root
 from iridium.service import Options
@@ -39,8 +40,12 @@ def test_without_any_option(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         engine="auto",
         no_repl=False,
         insecure=False,
+        limits=DEFAULTS,
     )
 
+
+FIELDS = {"limit": "limits"}
+"""Options that are called otherwise in a configuration."""
 
 GOOD: list[tuple[str, Any, Any]] = [
     ("node-alias", "alpha", "alpha"),
@@ -64,6 +69,7 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("threads", "1024", 1024),
     ("engine", "auto", "auto"),
     ("engine", "reference", "reference"),
+    ("limit", ["sessions=3", "handshake=2.5", "sessions=4"], Limits(sessions=4, handshake=2.5)),
     ("no-repl", True, True),
     ("insecure", True, True),
 ]
@@ -73,14 +79,14 @@ GOOD: list[tuple[str, Any, Any]] = [
 def test_values_that_can_be_used(name: str, typed: Any, value: Any) -> None:
     """Every option has values that reach the configuration under its name."""
     config = configure({"data-root-dir": "d", name: typed})
-    assert getattr(config, name.replace("-", "_")) == value
+    assert getattr(config, FIELDS.get(name, name.replace("-", "_"))) == value
 
 
 def test_every_option_is_tried() -> None:
     """No option is missing from the tests of values."""
     names = {option.name for option in OPTIONS}
     assert {name for name, *_ in GOOD} == names
-    assert {name.replace("_", "-") for name in NodeConfig.__struct_fields__} == names
+    assert set(NodeConfig.__struct_fields__) == {FIELDS.get(name, name.replace("-", "_")) for name in names}
 
 
 BAD: list[tuple[str, Any]] = [
@@ -107,6 +113,13 @@ BAD: list[tuple[str, Any]] = [
     ("cluster", "a\x07"),
     ("join", ["127.0.0.1"]),
     ("join", ["127.0.0.1:2254", ":2254"]),
+    ("limit", ["sessions"]),
+    ("limit", ["sesions=3"]),
+    ("limit", ["sessions=0"]),
+    ("limit", ["sessions=1.5"]),
+    ("limit", ["sessions=-1"]),
+    ("limit", ["handshake=nan"]),
+    ("limit", ["sessions=" + "9" * 5000]),
     ("threads", "0"),
     ("threads", "1025"),
     ("threads", "two"),
@@ -119,6 +132,25 @@ def test_values_that_cannot_be_used(name: str, typed: Any) -> None:
     """A value that cannot work is refused before anything starts, and the error names its option."""
     with pytest.raises(OptionError, match=f"--{name}"):
         configure({"data-root-dir": "d", "insecure": True, name: typed})
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_every_limit_takes_its_range(row: Limit) -> None:
+    """The least, the most and the default of each limit can be typed; what is beyond is told the range."""
+    for value in (row.least, row.most, row.default):
+        assert parse(f"{row.name}={value:.15g}") == (row, value)
+    for value in (row.least - 1, row.most + 1):
+        with pytest.raises(OptionError, match=rf"from {row.least} to {row.most} {row.unit}"):
+            parse(f"{row.name}={value}")
+    assert row.least <= row.default <= row.most
+
+
+def test_a_wrong_limit_names_the_nearest() -> None:
+    """Whoever mistypes a limit is told the nearest, its range and its unit; whoever guesses, all of them."""
+    with pytest.raises(OptionError, match=r"nearest is sessions, from 1 to 10000 sessions \(200 if not said\)"):
+        parse("sesions=3")
+    with pytest.raises(OptionError, match=r"half-open, .*, stranger-log"):
+        parse("qqqqqqqq=3")
 
 
 # --- where the data is ---

@@ -7,7 +7,10 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iridium.repl.lines import MAX_LINE, BadLineError, LineReader
+from iridium.limits import DEFAULTS
+from iridium.repl.lines import BadLineError, LineReader
+
+MAX_LINE = DEFAULTS.session_line
 
 
 def read(*chunks: bytes, finish: bool = True) -> list[str]:

@@ -21,6 +21,7 @@ import pytest_twisted
 from twisted.internet.threads import deferToThread
 
 from iridium.errors import ClientError
+from iridium.limits import Limits
 from iridium.repl.client import call
 from iridium.repl.telnet import ReplFactory
 from iridium.scheduler import Scheduler
@@ -194,9 +195,9 @@ async def test_client_is_not_confused_by_texts(port: Port) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_client_of_a_full_port(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_client_of_a_full_port(port: Port) -> None:
     """The client repeats what a port says that has no room."""
-    monkeypatch.setattr("iridium.repl.telnet.MAX_SESSIONS", 0)
+    port.factory.limits = Limits(sessions=0)
     with pytest.raises(ClientError, match="no room for another session"):
         await in_thread(call, "127.0.0.1", port.number, "!members")
 

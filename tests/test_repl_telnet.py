@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tracemalloc
 from typing import Any
 
@@ -11,9 +13,9 @@ from hypothesis import strategies as st
 from twisted.conch.telnet import AYT, BRK, DM, DO, DONT, ECHO, IAC, IP, NAWS, SB, SE, WILL, WONT
 from twisted.logger import globalLogPublisher
 
-from iridium.repl import telnet
+from iridium.limits import DEFAULTS, TABLE, Limits
 from iridium.repl.intake import MAX_HELD, PATIENCE
-from iridium.repl.telnet import FIRST_LINE, FLUSH, IDLE, LINGER, MAX_REPLIES, ReplFactory
+from iridium.repl.telnet import FLUSH, LINGER, MAX_REPLIES, ReplFactory
 from tests.repl_double import ENDLESS, FakeNode, Peer
 
 TM = bytes((6,))
@@ -193,9 +195,8 @@ class TestTelnet:
             peer.telnet.dataReceived((IAC + AYT + IAC + DO + ECHO) * 100)
         assert peer.tcp.aborted
         assert len(peer.tcp.value()) < peer.tcp.BUFFER + MAX_REPLIES + 2000
-        assert warnings == [
-            "REPL port: telnet commands without reading the answers, from 192.168.1.1:54321 (1 so far)"
-        ]
+        said = "REPL port: telnet commands without reading the answers, from 192.168.1.1:54321"
+        assert warnings == [said] * DEFAULTS.stranger_log
 
 
 class TestWhileAProgramRuns:
@@ -387,7 +388,7 @@ class TestLimits:
         assert peer.send(b"GET /!quit HTTP/1.1\r\ninc $0\r\n") == ""
         assert peer.closed
         assert peer.telnet.protocol.session.workspace.vm.record.registers[0] == 0
-        assert warnings == ["REPL port: an HTTP request, from 192.168.1.1:54321 (1 so far)"]
+        assert warnings == ["REPL port: an HTTP request, from 192.168.1.1:54321"]
 
     def test_http_later_is_no_request(self, peer: Peer) -> None:
         """Only the first line is looked at so."""
@@ -397,7 +398,7 @@ class TestLimits:
 
     def test_time_to_the_first_line(self, peer: Peer) -> None:
         """A session without a line is closed after a minute."""
-        peer.wait(FIRST_LINE - 1)
+        peer.wait(DEFAULTS.first_line - 1)
         assert not peer.closed
         assert "no line came" in peer.wait(1)
         assert peer.closed
@@ -406,8 +407,8 @@ class TestLimits:
         """A session is closed an hour after its last line."""
         peer.wait(30)
         peer.send("inc $0")
-        peer.wait(FIRST_LINE)
-        peer.wait(IDLE - FIRST_LINE - 1)
+        peer.wait(DEFAULTS.first_line)
+        peer.wait(DEFAULTS.idle - DEFAULTS.first_line - 1)
         assert not peer.closed
         assert "60 minutes" in peer.wait(1)
         assert peer.closed
@@ -416,19 +417,19 @@ class TestLimits:
         """A session that gets a line in every hour lives on."""
         for _ in range(5):
             peer.send("inc $0")
-            peer.wait(IDLE - 1)
+            peer.wait(DEFAULTS.idle - 1)
         assert not peer.closed
 
     def test_running_program_is_not_idle(self, peer: Peer) -> None:
         """A session whose program runs is kept; its hour starts when the program ends."""
         peer.send(ENDLESS_TEXT)
         for _ in range(10):
-            peer.wait(IDLE / 2, rounds=1)
+            peer.wait(DEFAULTS.idle / 2, rounds=1)
         assert not peer.closed
         peer.telnet.protocol.session.interrupt()
-        peer.wait(IDLE - 1)
+        peer.wait(DEFAULTS.idle - 1)
         assert not peer.closed
-        peer.wait(IDLE)
+        peer.wait(DEFAULTS.idle)
         assert peer.closed
 
     def test_program_whose_peer_does_not_read_is_idle(self, peer: Peer) -> None:
@@ -436,13 +437,12 @@ class TestLimits:
         peer.tcp.reads = False
         peer.send(FLOOD, rounds=500)
         for _ in range(3):
-            peer.wait(IDLE, rounds=1)
+            peer.wait(DEFAULTS.idle, rounds=1)
         assert peer.tcp.aborted
 
-    def test_full(self, monkeypatch: pytest.MonkeyPatch, warnings: list[str]) -> None:
+    def test_full(self, warnings: list[str]) -> None:
         """When all sessions are taken, the one that was silent longest makes room; one that spoke never does."""
-        monkeypatch.setattr(telnet, "MAX_SESSIONS", 3)
-        factory = ReplFactory(FakeNode())
+        factory = ReplFactory(FakeNode(limits=Limits(sessions=3)))
         first, second, third = Peer(factory), Peer(factory), Peer(factory)
         first.send("inc $0")
         fourth = Peer(factory)
@@ -459,7 +459,7 @@ class TestLimits:
         assert fourth.send("inc $0") == ">>> "
         first.hang_up()
         assert Peer(factory).read() == GREETING
-        assert len(warnings) == 1
+        assert warnings == ["REPL port: all sessions are taken, from 192.168.1.1:54321"] * 2
 
     def test_no_session_more_than_the_limit(self) -> None:
         """Two hundred silent strangers and more take two hundred sessions."""
@@ -470,13 +470,19 @@ class TestLimits:
         factory.stop()
 
     def test_abuse_is_logged_now_and_then(self, peer: Peer, warnings: list[str]) -> None:
-        """A thousand bad lines are one line in the log; a minute later there is another, with the count."""
+        """A thousand bad lines are five lines in the log; later there is another, which says what was left out."""
         peer.send(b"\xfe\n" * 1000, rounds=2000)
-        assert len(warnings) == 1
+        assert len(warnings) == DEFAULTS.stranger_log
         peer.wait(60)
         peer.send(b"\xfe\n")
-        assert len(warnings) == 2
-        assert "(1001 so far)" in warnings[1]
+        assert len(warnings) == DEFAULTS.stranger_log + 1
+        assert f"(and {1000 - DEFAULTS.stranger_log} others)" in warnings[-1]
+
+    def test_one_kind_does_not_hide_another(self, peer: Peer, warnings: list[str]) -> None:
+        """A flood of one kind of abuse takes none of the lines of another kind."""
+        peer.send(b"\xfe\n" * 100, rounds=2000)
+        peer.send(b"x" * (DEFAULTS.session_line + 1) + b"\n")
+        assert "too long" in warnings[-1]
 
 
 CHUNKS = st.lists(
@@ -511,3 +517,23 @@ def test_no_bytes_do_any_harm(chunks: list[bytes], end: bool) -> None:
     peer.hang_up()
     assert peer.node.reactor.calls == []
     assert peer.node.texts.followers == []
+
+
+def test_limits_with_what_is_in_use() -> None:
+    """`!limits` tells value, unit, use, reason and whether it was changed, to people and to tools."""
+    factory = ReplFactory(FakeNode(limits=Limits(sessions=7, session_queue=3)))
+    peers = [Peer(factory) for _ in range(3)]
+    peers[0].read()
+    told = json.loads(peers[0].send("!limits --json").removesuffix(">>> "))["limits"]
+    by_name = {row["name"]: row for row in told}
+    assert list(by_name) == [row.name for row in TABLE]
+    sessions = by_name["sessions"]
+    assert (sessions["value"], sessions["default"], sessions["unit"]) == (7, 200, "sessions")
+    assert (sessions["in_use"], sessions["changed"]) == (3, True)
+    assert (by_name["idle"]["in_use"], by_name["idle"]["changed"]) == (None, False)
+    text = peers[0].send("!limits")
+    assert re.search(
+        r"^sessions +7 sessions +3 +sessions at once \(changed; 200 if not said\)$", text, re.MULTILINE
+    )
+    assert all(row.reason in text for row in TABLE)
+    factory.stop()

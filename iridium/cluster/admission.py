@@ -9,8 +9,9 @@ from iridium.cluster import messages as m
 from iridium.cluster.identity import alias_problem
 from iridium.cluster.link import Link
 from iridium.cluster.peer import Peer, checked_address
-from iridium.cluster.rules import Throttle, Verdict, judge_hello
+from iridium.cluster.rules import Verdict, judge_hello
 from iridium.cluster.table import MOST_MEMBERS
+from iridium.throttle import Throttle
 
 if TYPE_CHECKING:
     from iridium.cluster.membership import Membership
@@ -25,7 +26,7 @@ class Admission:
 
     def __init__(self, membership: Membership) -> None:
         self._membership = membership
-        self._complaints = Throttle()
+        self._complaints = Throttle(membership.limits.stranger_log)
 
     def greet(self, link: Link, hello: m.Hello) -> None:
         """Answer a hello: with a challenge, where its sender has yet to prove the secret."""

@@ -16,9 +16,6 @@ from iridium.errors import IridiumError
 if TYPE_CHECKING:
     from iridium.cluster.membership import Membership
 
-MOST_DIALS = 16
-"""Dials at once: enough for a mesh to form at the speed of the network, few enough not to be a flood."""
-
 EXPECTED = (0.25, 1.0)
 """Seconds, at least and at most, that a newcomer is given to call before it is called."""
 
@@ -41,6 +38,11 @@ class Dialler:
         self.joins: list[Join] = []
         self._dials: list[Dial] = []
         self._waiting: deque[Dial] = deque()
+
+    @property
+    def under_way(self) -> int:
+        """Dials that have been started."""
+        return len(self._dials)
 
     def _new_dial(self, address: str, peer: Peer | None, join: Join | None = None) -> Dial:
         return Dial(
@@ -66,7 +68,7 @@ class Dialler:
             self._membership.liveness.hurry()
 
     def _start(self, dial: Dial) -> None:
-        if len(self._dials) >= MOST_DIALS:
+        if len(self._dials) >= self._membership.limits.dials:
             self._waiting.append(dial)
             return
         self._dials.append(dial)
@@ -87,13 +89,15 @@ class Dialler:
         if dial not in self._dials or (peer is not None and peer.link is not None):
             self.finish(dial)
             return None
-        proving = self._membership.proving
+        membership = self._membership
+        proving = membership.proving
         link = dial.link = Link(
             Role.DIALLER,
             host,
-            self._membership.clock(),
-            self._membership.world.output,
+            membership.clock(),
+            membership.world.output,
             dial.link_id,
+            membership.limits,
             secret=proving.secrets is not None,
         )
         link.owner = dial
@@ -173,7 +177,7 @@ class Dialler:
                 self._membership.admission.consider(held, hello)
             self.settled(peer.id)
         self._clear_joins()
-        while self._waiting and len(self._dials) < MOST_DIALS:
+        while self._waiting and len(self._dials) < self._membership.limits.dials:
             self._start(self._waiting.popleft())
 
     def abandon(self, dial: Dial | None) -> None:

@@ -14,15 +14,7 @@ from iridium.cluster import messages as m
 from iridium.cluster.messages import Message, MessageError, Unknown
 from iridium.cluster.refusals import REMEDIES
 from iridium.cluster.secret import Exchange
-
-STRANGER_LINE = 4 * 1024
-"""Bytes of a line from a peer that is not accepted yet: a hello with everything at its longest takes 2 KiB."""
-
-ACCEPTED_LINE = 1024 * 1024
-"""Bytes of a line from an accepted peer."""
-
-MOST_OUTGOING = 4 * 1024 * 1024
-"""Bytes that wait for a peer that does not read, before the link is given up."""
+from iridium.limits import DEFAULTS, Limits
 
 
 class Role(enum.Enum):
@@ -93,6 +85,7 @@ class Link:
         now: the time, in seconds of a monotonic clock.
         on_output: called when there is something to send, or the link is to be closed.
         id: the name of the link, once it is known: the dialler gives it.
+        limits: how long a line may be, and how much may wait for the peer.
         secret: whether this end, a dialler, wants the secret proved before it says who it is.
 
     Attributes:
@@ -110,8 +103,8 @@ class Link:
     """
 
     __slots__ = (
-        "_buffer", "_newer", "_on_output", "_outgoing", "began", "binding", "exchange", "heard", "host", "id",
-        "ignored", "incarnation", "owner", "proved", "queued", "role", "session", "source", "state",
+        "_buffer", "_limits", "_newer", "_on_output", "_outgoing", "began", "binding", "exchange", "heard", "host",
+        "id", "ignored", "incarnation", "owner", "proved", "queued", "role", "session", "source", "state",
     )  # fmt: skip
 
     def __init__(
@@ -121,6 +114,7 @@ class Link:
         now: float,
         on_output: Callable[[Link], None],
         id: str = "",
+        limits: Limits = DEFAULTS,
         *,
         secret: bool = False,
     ) -> None:
@@ -142,6 +136,7 @@ class Link:
         self.session = 0
         self.source: Source | None = None
         self._on_output = on_output
+        self._limits = limits
         self._outgoing: list[bytes] = []
         self._buffer = b""
         self._newer = False
@@ -175,7 +170,7 @@ class Link:
             buffer = self._buffer
             # Strangers' lines one at a time, since the limit changes with what they say; friends' all at once.
             end = (buffer.rfind(b"\n") if self.state is State.OPEN else buffer.find(b"\n")) + 1
-            limit = STRANGER_LINE if self.state in _STRANGER else ACCEPTED_LINE
+            limit = self._limits.stranger_line if self.state in _STRANGER else self._limits.peer_line
             lines = buffer[:end]
             longest = end or len(buffer)
             if longest > limit and lines:
@@ -265,7 +260,7 @@ class Link:
 
     def _queue(self, data: bytes) -> None:
         self.queued += len(data)
-        if self.queued > MOST_OUTGOING:
+        if self.queued > self._limits.peer_queue:
             self._outgoing.clear()
             self.close()
             return

@@ -32,9 +32,6 @@ LATE = 1.0
 UNSURE = 0.25
 """Seconds after such a tick in which what arrives is no sign of life: the kernel kept it since who knows when."""
 
-HANDSHAKE = 5.0
-"""Seconds from a connection to the ready of both ends."""
-
 LOT = 32
 """Unfinished connections that are closed at once: hundreds would keep the members waiting."""
 
@@ -195,9 +192,9 @@ class Liveness:
         if late > LATE:
             self._forgive(late, now)
         membership.questions.tick(now)
-        overdue = [link for link in membership.handshakes if now - link.began > HANDSHAKE]
+        overdue = [link for link in membership.handshakes if now - link.began > membership.limits.handshake]
         for link in overdue[:LOT]:
-            problem = f"no handshake within {HANDSHAKE:g} seconds"
+            problem = f"no handshake within {membership.limits.handshake:g} seconds"
             if link.role is Role.ACCEPTOR:  # what we dialled is known by its dial
                 membership.world.complain(link.host, problem)
             membership.link_lost(link, problem)

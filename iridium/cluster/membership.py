@@ -29,6 +29,7 @@ from iridium.cluster.rules import is_newer, is_wildcard, join_address, name_hold
 from iridium.cluster.secret import Secrets
 from iridium.cluster.table import MOST_RECORDS, Table
 from iridium.errors import CommandError
+from iridium.limits import DEFAULTS, Limits
 
 MAIL = (m.Mail, m.Piece, m.Ack)
 
@@ -45,6 +46,7 @@ class Membership:
         clock: gives seconds of a monotonic clock.
         random: the source of link names, nonces and jitter.
         secrets: what a peer must prove to know; None lets anybody in.
+        limits: what strangers and peers may cost.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class Membership:
         clock: Callable[[], float],
         random: Random,
         secrets: Secrets | None = None,
+        limits: Limits = DEFAULTS,
     ) -> None:
         self.me = me
+        self.limits = limits
         self.world = world
         self.clock = clock
         self.random = random

@@ -18,22 +18,21 @@ from iridium.cluster import messages as m
 from iridium.cluster.accepting import take_few
 from iridium.cluster.connecting import Connector
 from iridium.cluster.conversation import Conversation, Texts
-from iridium.cluster.link import Link
+from iridium.cluster.link import Link, Role
 from iridium.cluster.liveness import TICK
 from iridium.cluster.membership import Membership
 from iridium.cluster.peer import Dial, Join, Me
 from iridium.cluster.protocol import ClusterFactory, ClusterProtocol
-from iridium.cluster.rules import Throttle, join_address
+from iridium.cluster.rules import join_address
 from iridium.cluster.secret import Secrets
 from iridium.cluster.types import Delivery, Member, MeshView
 from iridium.errors import CommandError, IridiumError
 from iridium.events import EventRing
+from iridium.limits import DEFAULTS, Limits
+from iridium.throttle import Throttle
 
 GOODBYE = 2.0
 """Seconds that a leaving node waits for the others to note it."""
-
-MOST_HANDSHAKES = 512
-"""Connections in a handshake at once: twice what the largest mesh opens to one node when it forms."""
 
 SAVE_AFTER = 0.5
 """Seconds between a change of the records and their saving, so that a forming mesh is one write."""
@@ -50,6 +49,7 @@ class Mesh:
         clock: gives seconds of a monotonic clock.
         rng: the source of link names, nonces and jitter.
         secrets: what other nodes must prove to know; None lets anybody in.
+        limits: what strangers and peers may cost.
     """
 
     _log = Logger(namespace="iridium.cluster")
@@ -63,13 +63,14 @@ class Mesh:
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
         secrets: Secrets | None = None,
+        limits: Limits = DEFAULTS,
     ) -> None:
         self._reactor = reactor
         self._events = events
         self._save = save
         self._clock = clock
         self.me = me
-        self.machine = Membership(me, self, clock, rng or random.SystemRandom(), secrets)
+        self.machine = Membership(me, self, clock, rng or random.SystemRandom(), secrets, limits)
         self.post = self.machine.post
         self.texts = Texts()
         self._conversation = Conversation(self.machine)
@@ -82,8 +83,8 @@ class Mesh:
         self._saving: Any = None
         self._leaving = False
         self._later: list[Any] = []
-        self._complaints = Throttle()
-        self._mistakes = Throttle()
+        self._complaints = Throttle(limits.stranger_log)
+        self._mistakes = Throttle(limits.stranger_log)
 
     # --- the node's side ---
 
@@ -101,7 +102,8 @@ class Mesh:
         Raises:
             CannotListenError: the port is in use or not allowed.
         """
-        self._port = self._reactor.listenTCP(port, ClusterFactory(self), backlog=MOST_HANDSHAKES, interface=host)
+        backlog = self.machine.limits.half_open
+        self._port = self._reactor.listenTCP(port, ClusterFactory(self), backlog=backlog, interface=host)
         take_few(self._port)
         bound = join_address(host, self._port.getHost().port)
         self.me.address = advertise or bound
@@ -317,9 +319,32 @@ class Mesh:
 
     # --- the protocols' side ---
 
-    def has_room(self) -> bool:
-        """Whether another connection may begin a handshake."""
-        return len(self.machine.handshakes) < MOST_HANDSHAKES
+    @property
+    def half_open(self) -> int:
+        """Connections that are in a handshake."""
+        return len(self.machine.handshakes)
+
+    @property
+    def dials(self) -> int:
+        """Connections that it is making."""
+        return self.machine.dialler.under_way
+
+    @property
+    def half_open_of_one(self) -> int:
+        """How many of them come from one address, the one with the most."""
+        hosts = [link.host for link in self.machine.handshakes if link.role is Role.ACCEPTOR]
+        return max((hosts.count(host) for host in hosts), default=0)
+
+    def no_room(self, host: str) -> str:
+        """Why another connection from an address may not begin a handshake now; "" if it may."""
+        limits, handshakes = self.machine.limits, self.machine.handshakes
+        if len(handshakes) >= limits.half_open:
+            return "too many connections are in a handshake"
+        if len(handshakes) >= limits.half_open_per_address:
+            theirs = sum(link.host == host and link.role is Role.ACCEPTOR for link in handshakes)
+            if theirs >= limits.half_open_per_address:
+                return "too many connections from that address are in a handshake"
+        return ""
 
     def later(self, seconds: float, action: Callable[[], None]) -> Any:
         """Call something after a while, unless the mesh has stopped by then."""

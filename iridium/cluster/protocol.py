@@ -67,7 +67,7 @@ class ClusterProtocol(Protocol):
         if self._dial is not None:
             self.link = machine.dialler.connected(self._dial, host)
         else:
-            self.link = Link(Role.ACCEPTOR, host, machine.clock(), self._mesh.output)
+            self.link = Link(Role.ACCEPTOR, host, machine.clock(), self._mesh.output, limits=machine.limits)
             machine.connection_made(self.link)
         if self.link is None:
             self.transport.abortConnection()
@@ -136,7 +136,9 @@ class ClusterFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> ClusterProtocol | None:
         """A protocol for a new connection, or None when too many are unfinished."""
-        if self._mesh.has_room():
+        host = getattr(addr, "host", "somebody")
+        full = self._mesh.no_room(host)
+        if not full:
             return ClusterProtocol(self._mesh)
-        self._mesh.complain(getattr(addr, "host", "somebody"), "too many connections are in a handshake")
+        self._mesh.complain(host, full)
         return None

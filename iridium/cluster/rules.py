@@ -22,38 +22,6 @@ MOST_ADDRESSES = 1024
 """Addresses whose parts are remembered: as many as there are records of members."""
 
 
-COMPLAINTS = 5
-"""What is said of one kind of trouble in :data:`COMPLAINTS_WINDOW`; the rest is counted."""
-
-COMPLAINTS_WINDOW = 10.0
-"""Seconds that it is counted for."""
-
-
-class Throttle:
-    """Decides what of a flood is worth a line."""
-
-    def __init__(self) -> None:
-        self._said: list[float] = []
-        self._unsaid = 0
-
-    def ask(self, now: float) -> int | None:
-        """Whether to say it.
-
-        Args:
-            now: seconds of a monotonic clock.
-
-        Returns:
-            How many were not said since the last one that was; None when this one is not to be said either.
-        """
-        self._said = [when for when in self._said if now - when < COMPLAINTS_WINDOW]
-        if len(self._said) >= COMPLAINTS:
-            self._unsaid += 1
-            return None
-        self._said.append(now)
-        unsaid, self._unsaid = self._unsaid, 0
-        return unsaid
-
-
 class Verdict(enum.Enum):
     """What to do with a hello from a node that is known."""
 

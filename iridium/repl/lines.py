@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from iridium.errors import IridiumError
-
-MAX_LINE = 64 * 1024
-"""Bytes of a line: the longest string that can be printed fits. What is longer is discarded as it comes."""
+from iridium.limits import DEFAULTS
 
 
 class BadLineError(IridiumError):
@@ -26,10 +24,14 @@ class BadLineError(IridiumError):
 class LineReader:
     """Cuts a stream into lines, which end with ``\\n``, ``\\r\\n`` or ``\\r\\0``.
 
-    What has come of a line that has not ended yet is kept, up to :data:`MAX_LINE` bytes.
+    What has come of a line that has not ended yet is kept, up to the longest.
+
+    Args:
+        longest: bytes of a line; what is longer is discarded as it comes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest: int = DEFAULTS.session_line) -> None:
+        self._longest = longest
         self._partial = bytearray()
         self._return = False
         self._too_long = False
@@ -62,7 +64,9 @@ class LineReader:
             yield self._line()
 
     def _add(self, data: bytes) -> None:
-        if self._too_long or len(self._partial) + len(data) > MAX_LINE + 1:  # a carriage return may go with it
+        if (
+            self._too_long or len(self._partial) + len(data) > self._longest + 1
+        ):  # a carriage return may go with it
             self._too_long = True
             self._partial.clear()
         else:
@@ -70,11 +74,11 @@ class LineReader:
 
     def _line(self) -> str | BadLineError:
         line = bytes(self._partial.removesuffix(b"\r"))
-        too_long = self._too_long or len(line) > MAX_LINE
+        too_long = self._too_long or len(line) > self._longest
         self._partial.clear()
         self._too_long = False
         if too_long:
-            return BadLineError("too long", f"the line is longer than {MAX_LINE} bytes; it was dropped")
+            return BadLineError("too long", f"the line is longer than {self._longest} bytes; it was dropped")
         try:
             return line.decode()
         except UnicodeDecodeError as error:

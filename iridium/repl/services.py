@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from iridium.cluster.types import Delivery, Member, MeshView
 from iridium.events import EventRing
+from iridium.limits import Limits
 from iridium.processes import Processes
 from iridium.processes.courier import Courier
 from iridium.processes.reach import Reach
@@ -70,10 +71,19 @@ class Supervisor(Protocol):
 
 
 class Node(Protocol):
-    """The node that a session belongs to."""
+    """The node that a session belongs to.
+
+    Attributes:
+        reactor: what it runs on.
+        logical_cores: worker threads that its VMs are told of.
+        limits: what it allows.
+        in_use: by the name of a limit, what tells how much of it is in use.
+    """
 
     reactor: Any
     logical_cores: int
+    limits: Limits
+    in_use: dict[str, Callable[[], int]]
 
     @property
     def scheduler(self) -> Scheduler:

@@ -35,9 +35,6 @@ from iridium.repl.visible import shortened
 from iridium.repl.workspace import Workspace
 from iridium.roles import Role
 
-QUEUE = 64
-"""Lines that wait while something is executing: more than a person types ahead."""
-
 LINES_A_TURN = 32
 """Lines that are done in one go: after them the node serves its other connections first."""
 
@@ -105,7 +102,7 @@ class Session:
         self.history: deque[str] = deque(maxlen=HISTORY)
         self.children = Children(self._news, node.reactor.callLater)
         record = node.processes.session_record(self.children)
-        self.workspace = Workspace(node.logical_cores, record)
+        self.workspace = Workspace(node.logical_cores, record, node.limits.heap)
         self.lines_done = 0
         self.began = 0.0
         self._screen = Screen(write)
@@ -162,11 +159,12 @@ class Session:
         self._screen.prompt()
 
     def line(self, text: str) -> None:
-        """Take a line; while something is executing and :data:`QUEUE` lines wait, it is refused with an error."""
+        """Take a line; while something is executing and as many wait as may, it is refused with an error."""
         line = _Line(text)
-        if len(self._queue) >= QUEUE and not self._acts_at_once(line):
+        most = self.node.limits.session_queue
+        if len(self._queue) >= most and not self._acts_at_once(line):
             refused = CommandError(
-                f"{QUEUE} lines wait already, so this one was dropped; !stop ends what is running"
+                f"{most} lines wait already, so this one was dropped; !stop ends what is running"
             )
             self._screen.write_line(render_error(refused, as_json=line.as_json))
         else:

@@ -11,25 +11,17 @@ from twisted.conch import telnet
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from twisted.internet.protocol import Factory, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from iridium.repl.abuse import AbuseLog
 from iridium.repl.iac import ReplTransport
 from iridium.repl.intake import Intake
 from iridium.repl.lines import BadLineError, LineReader
 from iridium.repl.screen import PROMPT
 from iridium.repl.services import Node
 from iridium.repl.session import Session
-
-MAX_SESSIONS = 200
-"""Sessions at once: each has a VM with up to 64 MiB of heap, and nobody watches more."""
-
-FIRST_LINE = 60.0
-"""Seconds until the first line: a person has typed one by then, a port scanner never does."""
-
-IDLE = 3600.0
-"""Seconds without a line. A session whose program runs is not idle, unless its peer does not read."""
+from iridium.throttle import Throttle
 
 LINGER = 60.0
 """Seconds that all the rest may take after the end of the input, when nobody can type ``!stop`` any more."""
@@ -68,7 +60,7 @@ class ReplProtocol(telnet.TelnetProtocol):
         self.factory = factory
         self.peer = "somebody"
         self._clock = factory.clock
-        self._reader = LineReader()
+        self._reader = LineReader(factory.limits.session_line)
         self.session = Session(factory.node, self._write, self._close, on_idle=self._done)
         self._intake = Intake(self.session, self._clock, self._read)
         self._timer: Any = None
@@ -95,7 +87,7 @@ class ReplProtocol(telnet.TelnetProtocol):
             self._write("Iridium has no room for another session; try again later\n")
             self._close()
             return
-        self._timer = self._clock.callLater(FIRST_LINE, self._check_idle)
+        self._timer = self._clock.callLater(self.factory.limits.first_line, self._check_idle)
         self.session.start()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -230,14 +222,14 @@ class ReplProtocol(telnet.TelnetProtocol):
     def _check_idle(self) -> None:
         self._timer = None
         if not self._spoke:
-            self.abuse(f"no line in {FIRST_LINE:.0f} s")
-            self.end(f"no line came in {FIRST_LINE:.0f} s")
+            self.abuse("no first line")
+            self.end(f"no line came in {self.factory.limits.first_line:g} s")
             return
         if self.session.busy and not self._paused:
             self._active = self._clock.seconds()
-        rest = self._active + IDLE - self._clock.seconds()
+        rest = self._active + self.factory.limits.idle - self._clock.seconds()
         if rest <= 0:
-            self.end(f"no line came for {IDLE / 60:.0f} minutes")
+            self.end(f"no line came for {self.factory.limits.idle / 60:g} minutes")
         else:
             self._timer = self._clock.callLater(rest, self._check_idle)
 
@@ -253,7 +245,7 @@ class ReplProtocol(telnet.TelnetProtocol):
 
     def abuse(self, kind: str) -> None:
         """Log what nobody does who means well."""
-        self.factory.log.warn(kind, self.peer)
+        self.factory.complain(kind, self.peer)
 
     def _close(self) -> None:
         """Send what there is and close; the rest happens when the connection is lost."""
@@ -294,15 +286,19 @@ class ReplFactory(Factory):
     Attributes:
         node: as given.
         clock: the node's reactor, for timers.
-        log: what strangers did.
+        limits: the node's.
     """
+
+    _log = Logger(namespace="iridium")
 
     noisy = False
 
     def __init__(self, node: Node) -> None:
         self.node = node
         self.clock = node.reactor
-        self.log = AbuseLog(self.clock)
+        self.limits = node.limits
+        self._throttle = Throttle(self.limits.stranger_log)
+        node.in_use["sessions"] = lambda: self.sessions
         # Both in the order in which they came; dicts, because a set has no order.
         self._open: dict[ReplProtocol, None] = {}
         self._silent: dict[ReplProtocol, None] = {}
@@ -320,8 +316,8 @@ class ReplFactory(Factory):
 
     def admit(self, protocol: ReplProtocol) -> bool:
         """Whether there is room for a session; the one that has been silent longest may have to make it."""
-        if len(self._open) >= MAX_SESSIONS:
-            protocol.abuse(f"all {MAX_SESSIONS} sessions are open")
+        if len(self._open) >= self.limits.sessions:
+            protocol.abuse("all sessions are taken")
             if not self._silent:
                 return False
             oldest = next(iter(self._silent))
@@ -329,6 +325,18 @@ class ReplFactory(Factory):
             oldest.end("no line came, and somebody else wants the session")
         self._open[protocol] = self._silent[protocol] = None
         return True
+
+    def complain(self, kind: str, peer: str) -> None:
+        """A line in the log about what somebody does, not for each of a flood.
+
+        Args:
+            kind: some words of this program, never of a peer.
+            peer: who it is.
+        """
+        unsaid = self._throttle.ask(self.clock.seconds(), kind)
+        if unsaid is not None:
+            more = f" (and {unsaid} others)" if unsaid else ""
+            self._log.warn("REPL port: {kind}, from {peer}{more}", kind=kind, peer=peer, more=more)
 
     def spoke(self, protocol: ReplProtocol) -> None:
         """A session has sent its first line."""

@@ -16,6 +16,7 @@ from iridium.errors import CommandError
 from iridium.image import Image, is_image, parse
 from iridium.isa import WORD
 from iridium.vm import VM, Program
+from iridium.vm.machine import HEAP_LIMIT, Limits
 from iridium.vm.record import Record
 
 RESERVE = 16 * 1024
@@ -74,15 +75,16 @@ class Workspace:
     Args:
         logical_cores: what its VM is told of its node.
         record: the slot of a table of processes that its VM has, or None for a VM that is no process.
+        heap: the most bytes of heap that its VM may have.
 
     Attributes:
         vm: the machine.
         file: the file that the program came from, or None.
     """
 
-    def __init__(self, logical_cores: int = 1, record: Record | None = None) -> None:
+    def __init__(self, logical_cores: int = 1, record: Record | None = None, heap: int = HEAP_LIMIT) -> None:
         program = self._start_empty()
-        self.vm = VM(program, logical_cores=logical_cores, record=record)
+        self.vm = VM(program, Limits(heap=heap), logical_cores, record)
         self._record = record
 
     def _start_empty(self) -> Program:
@@ -113,7 +115,7 @@ class Workspace:
         """The slot, for whoever gave it, once the VM has been stopped; it goes on with a record of its own."""
         record, self._record = self._record, None
         if record is not None:
-            self.vm = VM(self.program, logical_cores=self.vm.logical_cores)
+            self.vm = VM(self.program, self.vm.limits, self.vm.logical_cores)
         return record
 
     def add(self, text: str, line: int) -> Fragment:

@@ -7,7 +7,8 @@ import struct
 from collections.abc import Iterator, Mapping
 
 from iridium.isa import REGISTERS
-from iridium.vm.machine import HEAP_LIMIT, STACK_WORDS
+from iridium.limits import DEFAULTS
+from iridium.vm.machine import STACK_WORDS
 from iridium.vm.memory import release, reserve, view
 from iridium.vm.output import CAPACITY
 from iridium.vm.program import Program
@@ -18,9 +19,6 @@ from iridium.vm.runtime.mailbox import DEAD_RING
 from iridium.vm.runtime.programs import LoadedProgram, loaded_at
 from iridium.vm.runtime.queue import BATCH
 from iridium.vm.runtime.scheduling import ALONE, ROUND
-
-MOST_PROCESSES = 1 << 18
-"""Processes at once, unless somebody says otherwise: 160 MB of slots, should a program spawn without end."""
 
 DEAD_LETTER = 24
 """Bytes of a dead letter that is kept: its value, its sender, its kind, to whom it went."""
@@ -38,6 +36,7 @@ class ProcessTable:
         threads: how many workers run them.
         turn: instructions of a turn.
         most: processes at once, at most 2**20 - 1.
+        heap: bytes of heap that each may have.
         host_cares: whether the host hears of every process that ends, not only of those with something to tell.
 
     Attributes:
@@ -46,7 +45,15 @@ class ProcessTable:
         in_threads: whether worker threads use it now.
     """
 
-    def __init__(self, threads: int, turn: int, most: int = MOST_PROCESSES, *, host_cares: bool = False) -> None:
+    def __init__(
+        self,
+        threads: int,
+        turn: int,
+        most: int = DEFAULTS.processes,
+        heap: int = DEFAULTS.heap,
+        *,
+        host_cares: bool = False,
+    ) -> None:
         most = min(most, SLOT_MASK)
         self.in_threads = False
         self._slab_size = (most + 1) * SLOT
@@ -66,7 +73,7 @@ class ProcessTable:
             workers_file=-1,
             next_deadline=FOREVER,
             stack_limit=STACK_WORDS,
-            heap_limit=HEAP_LIMIT,
+            heap_limit=heap,
             output_capacity=CAPACITY,
             host_cares=int(host_cares),
             peers=ctypes.addressof(self._peers),

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from iridium.errors import IridiumError, OptionError
+from iridium.limits import DEFAULTS, Limits
 from iridium.scheduler.workers import MOST_RUNNING, Workers
 from iridium.vm import VM, Stop, run
 from iridium.vm.engine import FALLING_BACK, missing_llvmlite
@@ -148,6 +149,7 @@ class Scheduler:
         seconds: a clock that never steps, to measure turns by.
         choice: the engine by name; with another than "reference", VMs that run on are run by worker threads.
         threads: how many of those.
+        limits: how many processes, and how large.
 
     Attributes:
         engine: as given; what a single turn outside the scheduler is given with.
@@ -164,13 +166,15 @@ class Scheduler:
         seconds: Callable[[], float] = time.perf_counter,
         choice: str = "reference",
         threads: int = 1,
+        limits: Limits = DEFAULTS,
     ) -> None:
         self.engine = engine
         self.choice = choice
         missing = missing_llvmlite() if choice != "reference" else None
         if missing is not None:
             self._log.warn("{problem}; {instead}", problem=str(missing), instead=FALLING_BACK)
-        self.workers = Workers(clock, threads, choice if missing is None else "reference", self._happened)
+        choice = choice if missing is None else "reference"
+        self.workers = Workers(clock, threads, choice, self._happened, limits=limits)
         self.workers.problem = missing
         self._clock = clock
         self._seconds = seconds

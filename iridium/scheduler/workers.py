@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from iridium.errors import OptionError
 from iridium.isa import FIRST_OF_PROCESSES, WORD
+from iridium.limits import DEFAULTS, Limits
 from iridium.scheduler.heat import Heat
 from iridium.scheduler.table import ProcessTable
 from iridium.vm import VM
@@ -88,6 +89,7 @@ class Workers:
         choice: "auto", "native", "compiled" or "reference", as :data:`iridium.vm.engine.ENGINES` has them.
         on_event: called with a task when there is output, or it stopped: then ``task.vm`` runs no more.
         load: gives the native runtime; called in a thread, once something is to run here.
+        limits: how many processes, and how large.
 
     Attributes:
         available: whether there is machine code; None before anybody knows, False where it cannot be.
@@ -108,6 +110,7 @@ class Workers:
         choice: str,
         on_event: Callable[[Task, bool], None],
         load: Callable[[], Runtime] | None = None,
+        limits: Limits = DEFAULTS,
     ) -> None:
         from iridium.vm.runtime.scheduling import TURN
 
@@ -115,7 +118,7 @@ class Workers:
         self.problem: OptionError | None = None
         self.threads = threads
         self.choice = choice
-        self.table = ProcessTable(threads, TURN)
+        self.table = ProcessTable(threads, TURN, limits.processes, limits.heap)
         self.on_process: OnEvent = lambda record, ended: None
         self.on_peers: Callable[[], None] = lambda: None
         self._reactor = reactor

@@ -12,10 +12,10 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from iridium.cluster.identity import DataDirectory
-from iridium.cluster.rules import Throttle
 from iridium.errors import CommandError, DataDirectoryError, IridiumError
 from iridium.events import EventRing
 from iridium.image import parse
+from iridium.limits import DEFAULTS, Limits
 from iridium.processes.uploads import Uploads
 from iridium.supervision.application import Package
 from iridium.supervision.fetching import Fetcher
@@ -25,6 +25,7 @@ from iridium.supervision.messages import ImagePiece, Message, MessageError, Want
 from iridium.supervision.processes import Processes
 from iridium.supervision.services import Cluster, Spawner
 from iridium.supervision.types import ApplicationView, ExitReason, Key, Program, Record
+from iridium.throttle import Throttle
 
 APPLICATIONS_FILE = "applications.json"
 IMAGES = "images"
@@ -49,6 +50,7 @@ class Supervisor:
         clock: gives seconds of a monotonic clock.
         wall_clock: gives Unix seconds.
         rng: the source of jitter.
+        limits: how much of what members do wrong is told.
 
     Attributes:
         bad_messages: how many messages of members were refused.
@@ -70,6 +72,7 @@ class Supervisor:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
+        limits: Limits = DEFAULTS,
     ) -> None:
         self._reactor = reactor
         self._cluster = cluster
@@ -81,7 +84,7 @@ class Supervisor:
         self.fetcher = Fetcher(clock, self.machine.holdings.up, self.send, self._arrived, self._lied)
         self._uploads = Uploads(clock)
         self.processes = Processes(spawner, self.images, self.fetcher.want, self._started, self._ended)
-        self._complaints = Throttle()
+        self._complaints = Throttle(limits.stranger_log)
         self._clock = clock
         self._writing = DeferredLock()
         self._saving: Any = None

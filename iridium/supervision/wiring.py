@@ -28,7 +28,13 @@ def supervise(node: Node) -> Supervisor:
         DataDirectoryError: what an earlier life left cannot be read.
     """
     supervisor = Supervisor(
-        node.reactor, _Cluster(node), _Spawner(node), node.data, node.events, node.me.incarnation
+        node.reactor,
+        _Cluster(node),
+        _Spawner(node),
+        node.data,
+        node.events,
+        node.me.incarnation,
+        limits=node.limits,
     )
     node.supervisor = supervisor
     return supervisor

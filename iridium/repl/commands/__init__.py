@@ -6,6 +6,7 @@ from iridium.repl.commands import (
     applications,
     cluster,
     general,
+    limits,
     machine,
     processes,
     program,
@@ -18,6 +19,7 @@ from iridium.repl.commands.table import Table
 TABLE = Table(
     [
         *general.COMMANDS,
+        *limits.COMMANDS,
         *program.COMMANDS,
         *running.COMMANDS,
         *stats.COMMANDS,
