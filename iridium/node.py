@@ -21,6 +21,8 @@ from iridium.cluster.peer import Me
 from iridium.cluster.refusals import FINAL, RefusedError
 from iridium.cluster.rules import is_loopback, split_address
 from iridium.cluster.table import MOST_RECORDS
+from iridium.cluster.tls import ClusterTls
+from iridium.cluster.tls_files import TlsFiles, find_files, load_tls
 from iridium.cluster.types import Member
 from iridium.errors import CommandError, DataDirectoryError, IridiumError, OptionError
 from iridium.events import EventRing
@@ -58,6 +60,22 @@ class NodeConfig(msgspec.Struct, frozen=True):
     engine: str = "auto"
     no_repl: bool = False
     insecure: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
+    tls_ca_key: Path | None = None
+
+    def data_directory(self) -> Path:
+        """Where this node keeps its data."""
+        return self.data_root_dir / directory_name(self.node_alias)
+
+    def tls_files(self) -> TlsFiles | None:
+        """The files of its TLS, or None.
+
+        Raises:
+            OptionError: some are missing.
+        """
+        return find_files(self.tls_cert, self.tls_key, self.tls_ca, self.tls_ca_key, self.data_directory())
 
 
 class Node:
@@ -91,18 +109,23 @@ class Node:
         self.events = EventRing()
         self.scheduler = Scheduler(reactor, choice=config.engine, threads=config.threads)
         self.logical_cores = config.threads
-        self.data = DataDirectory(config.data_root_dir / directory_name(config.node_alias))
+        self.data = DataDirectory(config.data_directory())
         try:
+            files = config.tls_files()
+            tls = None if files is None else load_tls(files)
             self._known = self.data.load_peers()
             state = self.data.load_node()  # last, because it writes: a start that is refused changes nothing
             self.programs_dir = config.programs_dir or self.data.path / "programs"
             if config.programs_dir is None:
                 self._make_programs_dir()
+            if tls is not None and files is not None:
+                self._check_names(tls, files, state.id)
         except BaseException:
             self.data.close()
             raise
         self.me = Me(state.id, config.node_alias, state.incarnation, config.cluster, state.left)
         self.mesh = Mesh(reactor, self.me, self.events, self._save)
+        self.mesh.tls = tls
         self.texts = self.mesh.texts
         self.processes = Processes(self.scheduler, self.events)
         spinning = Spinning(time.monotonic, reactor.callLater)
@@ -120,6 +143,14 @@ class Node:
             raise DataDirectoryError(
                 f"{self.programs_dir} cannot be made: {error.strerror}; name another with --programs-dir"
             ) from None
+
+    def _check_names(self, tls: ClusterTls, files: TlsFiles, id: str) -> None:
+        """Refuse a certificate that every peer would refuse: one for other nodes."""
+        if tls.names.ids and id not in tls.names.ids:
+            raise OptionError(
+                f"{files.told(files.certificate)} is for {tls.names}, and this is the node {id}; "
+                f"make one for it: iridium certificates node --id {id}"
+            )
 
     def start(self) -> None:
         """Look for the members of an earlier life, unless the node left them, and join whom it was told to."""
@@ -148,7 +179,8 @@ class Node:
         config = self.config
         host = config.server_bind_host if host is None else host
         port = config.server_bind_port if port is None else port
-        check_exposure("server-bind-host", host, config.insecure)
+        if self.mesh.tls is None:
+            check_exposure("server-bind-host", host, config.insecure)
         try:
             bound = self.mesh.listen(host, port, config.advertise)
         except CannotListenError as error:

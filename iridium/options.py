@@ -73,6 +73,15 @@ def _directory(name: str) -> Callable[[str], Path]:
     return parse
 
 
+def _file(name: str) -> Callable[[str], Path]:
+    def parse(text: str) -> Path:
+        if not text:
+            raise OptionError(f"--{name} is empty: name a file")
+        return Path(text)
+
+    return parse
+
+
 def _address(name: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         try:
@@ -148,6 +157,26 @@ OPTIONS: tuple[Option, ...] = (
     Option("cluster", "the cluster's name", "", "iridium", _cluster, metavar="NAME"),
     Option("join", "join this member's cluster", "", (), _address("join"), many=True, metavar="HOST:PORT"),
     Option("threads", "worker threads for programs, one a core if not said", "t", _cores, _threads, metavar="N"),
+    Option(
+        "tls-cert",
+        "this node's certificate (PEM): TLS on the cluster port",
+        "",
+        None,
+        _file("tls-cert"),
+        metavar="FILE",
+    ),
+    Option("tls-key", "the private key of that certificate", "", None, _file("tls-key"), metavar="FILE"),
+    Option(
+        "tls-ca", "certificate of the CA that signed those of all nodes", "", None, _file("tls-ca"), metavar="FILE"
+    ),
+    Option(
+        "tls-ca-key",
+        "private key of that CA, if this node may issue certificates",
+        "",
+        None,
+        _file("tls-ca-key"),
+        metavar="FILE",
+    ),
     Option("engine", f"what runs programs: {', '.join(ENGINES)}", "", "auto", _engine, metavar="NAME"),
     Option("no-repl", "open no REPL port", flag=True, default=False),
     Option("insecure", "allow ports on other interfaces than loopback", flag=True, default=False),
@@ -177,7 +206,8 @@ def configure(given: Mapping[str, Any]) -> NodeConfig:
             value = option.parse(typed)
         values[option.name.replace("-", "_")] = value
     config = NodeConfig(**values)
-    check_exposure("server-bind-host", config.server_bind_host, config.insecure)
+    if config.tls_files() is None:
+        check_exposure("server-bind-host", config.server_bind_host, config.insecure)
     if not config.no_repl:
         check_exposure("bind-host", config.bind_host, config.insecure)
     return config

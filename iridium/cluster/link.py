@@ -13,6 +13,7 @@ from typing import Protocol
 from iridium.cluster import messages as m
 from iridium.cluster.messages import Message, MessageError, Unknown
 from iridium.cluster.refusals import REMEDIES
+from iridium.cluster.vouching import TlsPeer
 
 STRANGER_LINE = 4 * 1024
 """Bytes of a line from a peer that is not accepted yet: a hello with everything at its longest takes 2 KiB."""
@@ -81,6 +82,7 @@ class Link:
         now: the time, in seconds of a monotonic clock.
         id: the name of the link, once it is known: the dialler gives it.
         on_output: called when there is something to send, or the link is to be closed.
+        peer: whom the certificate at the other end is for; None without TLS.
 
     Attributes:
         state: how far the conversation is.
@@ -95,13 +97,22 @@ class Link:
 
     __slots__ = (
         "_buffer", "_newer", "_on_output", "_outgoing", "began", "heard", "host", "id", "ignored", "incarnation",
-        "owner", "queued", "role", "session", "source", "state",
+        "owner", "peer", "queued", "role", "session", "source", "state",
     )  # fmt: skip
 
-    def __init__(self, role: Role, host: str, now: float, on_output: Callable[[Link], None], id: str = "") -> None:
+    def __init__(
+        self,
+        role: Role,
+        host: str,
+        now: float,
+        on_output: Callable[[Link], None],
+        id: str = "",
+        peer: TlsPeer | None = None,
+    ) -> None:
         self.role = role
         self.host = host
         self.id = id
+        self.peer = peer
         self.state = State.EXPECT_WELCOME if role is Role.DIALLER else State.EXPECT_HELLO
         self.began = self.heard = now
         self.ignored = 0
@@ -117,6 +128,11 @@ class Link:
 
     def __repr__(self) -> str:
         return f"<Link {self.id} {self.role.value} {self.host} {self.state.value}>"
+
+    @property
+    def binding(self) -> bytes:
+        """32 bytes that only the two ends of this connection have, or none without TLS."""
+        return self.peer.binding if self.peer is not None else b""
 
     @property
     def open(self) -> bool:
@@ -195,9 +211,9 @@ class Link:
         self.state = State.EXPECT_READY
         self.send(welcome, *told, m.Ready())
 
-    def refuse(self, reason: str, detail: str) -> None:
-        """Say no, with the reason's remedy, and close."""
-        self.send(m.Refuse(reason, detail, REMEDIES[reason]))
+    def refuse(self, reason: str, detail: str, remedy: str = "") -> None:
+        """Say no, with the reason's remedy unless there is a better one, and close."""
+        self.send(m.Refuse(reason, detail, remedy or REMEDIES[reason]))
         self.close()
 
     def close(self) -> None:

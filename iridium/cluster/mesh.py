@@ -21,9 +21,10 @@ from iridium.cluster.conversation import Conversation, Texts
 from iridium.cluster.link import Link
 from iridium.cluster.liveness import TICK
 from iridium.cluster.membership import Membership
-from iridium.cluster.peer import Dial, Join, Me
+from iridium.cluster.peer import Dial, Join, Me, Outcome
 from iridium.cluster.protocol import ClusterFactory, ClusterProtocol
 from iridium.cluster.rules import Throttle, join_address
+from iridium.cluster.tls import ClusterTls, TlsError
 from iridium.cluster.types import Delivery, Member, MeshView
 from iridium.errors import CommandError, IridiumError
 from iridium.events import EventRing
@@ -48,6 +49,10 @@ class Mesh:
         save: writes the node's own state and the records to disk; called outside the reactor thread.
         clock: gives seconds of a monotonic clock.
         rng: the source of link names and jitter.
+
+    Attributes:
+        tls: what new connections are secured with; None for none. It can be set at any time: links that are there
+            go on as they are.
     """
 
     _log = Logger(namespace="iridium.cluster")
@@ -74,6 +79,7 @@ class Mesh:
         self._dirty: dict[Link, None] = {}
         self._receiving = False
         self._connector = Connector(reactor, self.machine, lambda dial: ClusterProtocol(self, dial))
+        self.tls: ClusterTls | None = None
         self._port: Any = None  # IListeningPort, once open
         self._next_tick: Any = None  # IDelayedCall, once started
         self._saving: Any = None
@@ -252,7 +258,7 @@ class Mesh:
         try:
             self.machine.receive(link, data)
         except m.MessageError as error:
-            self._misbehaved(link, error)
+            self.misbehaved(link, error)
         finally:
             self._receiving = False
             self._flush()
@@ -316,7 +322,7 @@ class Mesh:
 
     def has_room(self) -> bool:
         """Whether another connection may begin a handshake."""
-        return len(self.machine.handshakes) < MOST_HANDSHAKES
+        return len(self.machine.handshakes) + len(self.machine.greetings) < MOST_HANDSHAKES
 
     def later(self, seconds: float, action: Callable[[], None]) -> Any:
         """Call something after a while, unless the mesh has stopped by then."""
@@ -324,8 +330,30 @@ class Mesh:
         self._later.append(self._reactor.callLater(seconds, action))
         return self._later[-1]
 
+    def greet(self, protocol: ClusterProtocol) -> None:
+        """A connection begins with TLS; until it has a link it counts all the same."""
+        self.machine.greetings[protocol] = None
+        self.machine.liveness.hurry()
+
+    def greeted(self, protocol: ClusterProtocol) -> None:
+        """A connection has its link, or is gone."""
+        self.machine.greetings.pop(protocol, None)
+
+    def broken(self, dial: Dial, outcome: Outcome, detail: str) -> None:
+        """A dial's connection came to nothing before there was a link."""
+        self._connector.broken(dial, outcome, detail)
+
+    def rejected(self, link: Link, error: TlsError) -> bool:
+        """Take it for a refusal, where what we dialled does not take our certificate; whether that is so."""
+        if not error.rejected or not isinstance(link.owner, Dial):
+            return False
+        self.machine.dialler.refused(link.owner, m.Refuse("NOT_ALLOWED", error.problem, error.remedy))
+        return True
+
     def connected(self, link: Link, protocol: ClusterProtocol) -> None:
         """A connection has its link."""
+        if isinstance(link.owner, Dial):
+            self._connector.linked(link.owner)
         self._protocols[link] = protocol
         self.output(link)
 
@@ -334,7 +362,7 @@ class Mesh:
         self._protocols.pop(link, None)
         self.machine.link_lost(link)
 
-    def _misbehaved(self, link: Link, error: m.MessageError) -> None:
+    def misbehaved(self, link: Link, error: IridiumError) -> None:
         """A peer said what it must not: hang up, with one line in the log."""
         self.complain(link.host, str(error))
         self.machine.link_lost(link, str(error))
