@@ -112,6 +112,10 @@ class OptionError(IridiumError):
     """An option or a setting has a value that cannot work; the text names the option."""
 
 
+class CertificateError(IridiumError):
+    """A certificate, a key or a signing request cannot be made or used."""
+
+
 class CommandError(IridiumError):
     """A shell command cannot be done as it was typed; the text says how to type it."""
 

@@ -22,6 +22,8 @@ from iridium.cluster.refusals import FINAL, RefusedError
 from iridium.cluster.rules import is_loopback, split_address
 from iridium.cluster.secret import Secrets, find_secrets
 from iridium.cluster.table import MOST_RECORDS
+from iridium.cluster.tls import ClusterTls
+from iridium.cluster.tls_files import TlsFiles, find_files, load_tls
 from iridium.cluster.types import Member
 from iridium.errors import CommandError, DataDirectoryError, IridiumError, OptionError
 from iridium.events import EventRing
@@ -62,6 +64,22 @@ class NodeConfig(msgspec.Struct, frozen=True):
     no_repl: bool = False
     insecure: bool = False
     limits: Limits = DEFAULTS
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
+    tls_ca_key: Path | None = None
+
+    def data_directory(self) -> Path:
+        """Where this node keeps its data."""
+        return self.data_root_dir / directory_name(self.node_alias)
+
+    def tls_files(self) -> TlsFiles | None:
+        """The files of its TLS, or None.
+
+        Raises:
+            OptionError: some are missing.
+        """
+        return find_files(self.tls_cert, self.tls_key, self.tls_ca, self.tls_ca_key, self.data_directory())
 
 
 class Node:
@@ -99,20 +117,25 @@ class Node:
         self.events = EventRing()
         self.scheduler = Scheduler(reactor, choice=config.engine, threads=config.threads, limits=config.limits)
         self.logical_cores = config.threads
-        self.data = DataDirectory(config.data_root_dir / directory_name(config.node_alias))
+        self.data = DataDirectory(config.data_directory())
         try:
+            tls = self._find_tls()
             self._known = self.data.load_peers()
             secrets = self._find_secrets()
-            check_cluster_exposure(config.server_bind_host, config.insecure or secrets is not None)
+            guarded = secrets is not None or tls is not None
+            check_cluster_exposure(config.server_bind_host, config.insecure or guarded)
             state = self.data.load_node()  # last, because it writes: a start that is refused changes nothing
             self.programs_dir = config.programs_dir or self.data.path / "programs"
             if config.programs_dir is None:
                 self._make_programs_dir()
+            if tls is not None and files is not None:
+                self._check_names(tls, files, state.id)
         except BaseException:
             self.data.close()
             raise
         self.me = Me(state.id, config.node_alias, state.incarnation, config.cluster, state.left)
         self.mesh = Mesh(reactor, self.me, self.events, self._save, secrets=secrets, limits=config.limits)
+        self.mesh.tls = tls
         self.texts = self.mesh.texts
         self.processes = Processes(self.scheduler, self.events)
         spinning = Spinning(time.monotonic, reactor.callLater)
@@ -132,7 +155,7 @@ class Node:
     @property
     def is_guarded(self) -> bool:
         """Whether its cluster port lets in only who proves something."""
-        return self.mesh.machine.proving.secrets is not None
+        return self.mesh.tls is not None or self.mesh.machine.proving.secrets is not None
 
     def _find_secrets(self) -> Secrets | None:
         found = find_secrets(self.config.secret_file, self.data.path)
@@ -142,20 +165,34 @@ class Node:
         self._log.info("cluster secret in {path} ({count})", path=path, count=len(secrets))
         return secrets
 
+    def _find_tls(self) -> ClusterTls | None:
+        files = self.config.tls_files()
+        return None if files is None else load_tls(files)
+
     def reread(self) -> None:
-        """Read the cluster's secret again; whoever was refused for another is tried at once.
+        """Read the cluster's secret and the certificates again; whoever was refused before is tried at once.
 
         What cannot be read changes nothing, and is an event.
         """
         try:
-            secrets = self._find_secrets()
-            if secrets is None and self.is_guarded:
-                raise OptionError("the cluster's secret is gone; to do without it, start the node anew")
+            secrets, tls = self._find_secrets(), self._find_tls()
+            for what, before, after in (
+                ("secret is", self.mesh.machine.proving.secrets, secrets),
+                ("certificates are", self.mesh.tls, tls),
+            ):
+                if before is not None and after is None:
+                    raise OptionError(f"the {what} gone; to do without, start the node anew")
         except OptionError as error:
-            self.events.add("not-reread", "cluster secret", f"{error}; the node goes on with what it had")
+            self.events.add("not-reread", "trust", f"{error}; the node goes on with what it had")
             return
+        self.trust(secrets, tls)
+
+    def trust(self, secrets: Secrets | None, tls: ClusterTls | None) -> None:
+        """Have other nodes prove this from now on; links that are held stay."""
+        self.mesh.tls = tls
         self.mesh.machine.trust(secrets)
-        self.events.add("reread", "cluster secret", f"{len(secrets or ())} known")
+        known = f"secrets: {len(secrets or ())}"
+        self.events.add("reread", "trust", known + (f", certificate until {tls.expires:%Y-%m-%d}" if tls else ""))
         if not (self.mesh.machine.table.living() or self._joining or self.me.left):
             self._join_those_named()
 
@@ -166,6 +203,14 @@ class Node:
             raise DataDirectoryError(
                 f"{self.programs_dir} cannot be made: {error.strerror}; name another with --programs-dir"
             ) from None
+
+    def _check_names(self, tls: ClusterTls, files: TlsFiles, id: str) -> None:
+        """Refuse a certificate that every peer would refuse: one for other nodes."""
+        if tls.names.ids and id not in tls.names.ids:
+            raise OptionError(
+                f"{files.told(files.certificate)} is for {tls.names}, and this is the node {id}; "
+                f"make one for it: iridium certificates node --id {id}"
+            )
 
     def start(self) -> None:
         """Look for the members of an earlier life, unless the node left them, and join whom it was told to."""

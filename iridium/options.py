@@ -170,6 +170,26 @@ OPTIONS: tuple[Option, ...] = (
     Option("cluster", "the cluster's name", "", "iridium", _cluster, metavar="NAME"),
     Option("join", "join this member's cluster", "", (), _address("join"), many=True, metavar="HOST:PORT"),
     Option("threads", "worker threads for programs, one a core if not said", "t", _cores, _threads, metavar="N"),
+    Option(
+        "tls-cert",
+        "this node's certificate (PEM): TLS on the cluster port",
+        "",
+        None,
+        _file("tls-cert"),
+        metavar="FILE",
+    ),
+    Option("tls-key", "the private key of that certificate", "", None, _file("tls-key"), metavar="FILE"),
+    Option(
+        "tls-ca", "certificate of the CA that signed those of all nodes", "", None, _file("tls-ca"), metavar="FILE"
+    ),
+    Option(
+        "tls-ca-key",
+        "private key of that CA, if this node may issue certificates",
+        "",
+        None,
+        _file("tls-ca-key"),
+        metavar="FILE",
+    ),
     Option("engine", f"what runs programs: {', '.join(ENGINES)}", "", "auto", _engine, metavar="NAME"),
     Option(
         "limit",
@@ -209,6 +229,7 @@ def configure(given: Mapping[str, Any]) -> NodeConfig:
         values[option.name.replace("-", "_")] = value
     values["limits"] = limits.combine(values.pop("limit"))
     config = NodeConfig(**values)
+    config.tls_files()  # whether all are named
     if not config.no_repl:
         check_repl_exposure(config.bind_host, config.insecure)
     return config

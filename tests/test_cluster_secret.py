@@ -24,6 +24,7 @@ from iridium.cluster.secret import (
     read_secrets,
     write_private,
 )
+from iridium.cluster.vouching import CertificateNames, TlsPeer
 from iridium.errors import OptionError
 from iridium.testing import Network, SimulatedNode
 
@@ -390,8 +391,7 @@ def test_a_proof_in_another_channel() -> None:
     """A proof that was made in one TLS channel is wrong in another."""
     network = Network(1)
     a = network.node("a", secrets=Secrets([A]))
-    link = Link(Role.ACCEPTOR, "10.9.9.9", 0.0, a.output)
-    link.binding = b"theirs"
+    link = Link(Role.ACCEPTOR, "10.9.9.9", 0.0, a.output, peer=TlsPeer(CertificateNames(), b"theirs"))
     a.machine.connection_made(link)
     a.machine.receive(link, m.encode(FIRST))
     [challenge] = m.decode_lines(link.data_to_send())

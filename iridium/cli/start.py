@@ -41,6 +41,7 @@ COMMANDS: dict[str, Entry] = {
     "deploy": Entry("iridium.cli.applications:deploy", "Have a cluster run an application."),
     "apps": Entry("iridium.cli.applications:apps", "List a cluster's applications and their replicas."),
     "stop": Entry("iridium.cli.applications:stop", "Have a cluster run an application no more."),
+    "certificates": Entry("iridium.cli.certificates:certificates", "Make a CA and certificates, for TLS."),
     "rebalance": Entry("iridium.cli.applications:rebalance", "Move replicas, after a node has joined."),
 }
 """Every command, in the order that help lists them."""

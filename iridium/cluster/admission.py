@@ -11,6 +11,7 @@ from iridium.cluster.link import Link
 from iridium.cluster.peer import Peer, checked_address
 from iridium.cluster.rules import Verdict, judge_hello
 from iridium.cluster.table import MOST_MEMBERS
+from iridium.cluster.vouching import OWN_CERTIFICATE, dialler_objection
 from iridium.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Admission:
     ) -> None:
         """Let the sender of a hello in or not, or put it off until a probe or a dial of ours has ended."""
         link.owner = hello
-        refusal = self._refusal_of_stranger(hello)
+        refusal = self._refusal_of_stranger(link, hello)
         if refusal:
             self._turn_away(link, *refusal)
             return
@@ -106,9 +107,12 @@ class Admission:
             return
         self._accept(link, hello, address)
 
-    def _refusal_of_stranger(self, hello: m.Hello) -> tuple[str, str] | None:
+    def _refusal_of_stranger(self, link: Link, hello: m.Hello) -> tuple[str, ...] | None:
         """Why a hello is refused whatever is known of its sender, or None."""
         me = self._membership.me
+        objection = dialler_objection(link.peer, hello.id, hello.address, link.host)
+        if objection:
+            return "NOT_ALLOWED", objection, OWN_CERTIFICATE
         if hello.cluster != me.cluster:
             return "WRONG_CLUSTER", f"this node belongs to the cluster {me.cluster!r}, you to {hello.cluster!r}"
         if hello.id == me.id:
@@ -161,13 +165,13 @@ class Admission:
             lambda answered: None if of.closed else alive() if answered else silent(),
         )
 
-    def _turn_away(self, link: Link, reason: str, detail: str) -> None:
+    def _turn_away(self, link: Link, reason: str, detail: str, remedy: str = "") -> None:
         hello = link.owner
         assert isinstance(hello, m.Hello)
         self._membership.handshakes.pop(link, None)
         if reason != "DUPLICATE":
             self._complain(hello, f"{reason}: {detail} (from {link.host})")
-        link.refuse(reason, detail)
+        link.refuse(reason, detail, remedy)
 
     def _complain(self, hello: m.Hello, detail: str) -> None:
         """Tell people of a refusal, but not of every one: whoever is refused may come again at once."""

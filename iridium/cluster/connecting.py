@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from iridium.cluster.membership import Membership
-from iridium.cluster.peer import Dial
+from iridium.cluster.peer import Dial, Outcome
 from iridium.cluster.protocol import ClusterProtocol
 from iridium.cluster.rules import is_address, split_address
 from iridium.errors import OptionError
@@ -81,7 +81,20 @@ class Connector:
 
     def connected(self, dial: Dial) -> ClusterProtocol | None:
         """The protocol for a dial's connection, unless it was hung up meanwhile."""
-        return self._protocol(dial) if self._stop.pop(dial, None) is not None else None
+        if dial not in self._stop:
+            return None
+        protocol = self._protocol(dial)
+        self._stop[dial] = protocol.hang_up  # TLS is part of connecting
+        return protocol
+
+    def linked(self, dial: Dial) -> None:
+        """A dial has its link, which is how it ends from here on."""
+        self._stop.pop(dial, None)
+
+    def broken(self, dial: Dial, outcome: Outcome, detail: str) -> None:
+        """A dial's connection came to nothing before there was a link."""
+        if self._stop.pop(dial, None) is not None:
+            self._machine.dialler.failed(dial, outcome, detail)
 
     def failed(self, dial: Dial, failure: Failure) -> None:
         """A dial has come to nothing."""

@@ -11,6 +11,7 @@ from iridium.cluster.link import Link, Role
 from iridium.cluster.peer import Dial, Join, Outcome, Peer
 from iridium.cluster.refusals import FINAL, RefusedError, UnreachableError
 from iridium.cluster.rules import redial_delay
+from iridium.cluster.vouching import TlsPeer
 from iridium.errors import IridiumError
 
 if TYPE_CHECKING:
@@ -75,12 +76,13 @@ class Dialler:
         dial.started = True
         self._membership.world.dial(dial)
 
-    def connected(self, dial: Dial, host: str) -> Link | None:
+    def connected(self, dial: Dial, host: str, certified: TlsPeer | None = None) -> Link | None:
         """A dial has its connection.
 
         Args:
             dial: which.
             host: the host at the other end.
+            certified: whom its certificate is for; None without TLS.
 
         Returns:
             The link to feed with what arrives, its hello already queued; None when it is no longer wanted.
@@ -99,6 +101,7 @@ class Dialler:
             dial.link_id,
             membership.limits,
             secret=proving.secrets is not None,
+            peer=certified,
         )
         link.owner = dial
         self._membership.handshakes[link] = None

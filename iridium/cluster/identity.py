@@ -90,6 +90,29 @@ def next_incarnation(stored: int, wall_clock: Callable[[], float] = time.time) -
     return max(stored + 1, int(wall_clock() * 1000))
 
 
+def read_state(path: Path, kind: type[T]) -> T | None:
+    """The contents of a state file, or None where there is none; a node may use it meanwhile.
+
+    Raises:
+        DataDirectoryError: it cannot be read, or is not what it should be.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+        if len(data) > LARGEST_FILE:
+            raise DataDirectoryError(f"{path} is larger than any that a node writes; move it away to start")
+        return msgspec.json.decode(data, type=kind)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataDirectoryError(f"{path} cannot be read: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataDirectoryError(
+            f"{path} is corrupt ({error}); nothing was changed. Restore it, or move it away"
+            + (" to start as a new node" if path.name == NODE_FILE else " to start without known peers")
+        ) from None
+
+
 class DataDirectory:
     """A node's directory, locked as long as the node lives.
 
@@ -130,22 +153,7 @@ class DataDirectory:
         Raises:
             DataDirectoryError: it cannot be read, or is not what it should be.
         """
-        path = self.path / name
-        try:
-            with path.open("rb") as file:
-                data = file.read(LARGEST_FILE + 1)
-            if len(data) > LARGEST_FILE:
-                raise DataDirectoryError(f"{path} is larger than any that a node writes; move it away to start")
-            return msgspec.json.decode(data, type=kind)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise DataDirectoryError(f"{path} cannot be read: {error.strerror}") from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise DataDirectoryError(
-                f"{path} is corrupt ({error}); nothing was changed. Restore it, or move it away"
-                + (" to start as a new node" if name == NODE_FILE else " to start without known peers")
-            ) from None
+        return read_state(self.path / name, kind)
 
     def write(self, name: str, contents: object) -> None:
         """Replace a state file: after a crash it holds the old contents or the new, never a part.

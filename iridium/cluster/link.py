@@ -14,6 +14,7 @@ from iridium.cluster import messages as m
 from iridium.cluster.messages import Message, MessageError, Unknown
 from iridium.cluster.refusals import REMEDIES
 from iridium.cluster.secret import Exchange
+from iridium.cluster.vouching import TlsPeer
 from iridium.limits import DEFAULTS, Limits
 
 
@@ -87,13 +88,13 @@ class Link:
         id: the name of the link, once it is known: the dialler gives it.
         limits: how long a line may be, and how much may wait for the peer.
         secret: whether this end, a dialler, wants the secret proved before it says who it is.
+        peer: whom the certificate at the other end is for; None without TLS.
 
     Attributes:
         state: how far the conversation is.
         heard: when the last byte came.
         began: when the connection was made.
         incarnation: the life of the peer that holds the other end, once it said so.
-        binding: what names the TLS channel that the link runs in; b"" without one.
         exchange: what the proofs of the secret are about, once both nonces are known.
         proved: whether the peer has proved that it knows the secret.
         ignored: unknown fields and messages of a newer minor version.
@@ -103,8 +104,8 @@ class Link:
     """
 
     __slots__ = (
-        "_buffer", "_limits", "_newer", "_on_output", "_outgoing", "began", "binding", "exchange", "heard", "host",
-        "id", "ignored", "incarnation", "owner", "proved", "queued", "role", "session", "source", "state",
+        "_buffer", "_limits", "_newer", "_on_output", "_outgoing", "began", "exchange", "heard", "host", "id",
+        "ignored", "incarnation", "owner", "peer", "proved", "queued", "role", "session", "source", "state",
     )  # fmt: skip
 
     def __init__(
@@ -117,10 +118,12 @@ class Link:
         limits: Limits = DEFAULTS,
         *,
         secret: bool = False,
+        peer: TlsPeer | None = None,
     ) -> None:
         self.role = role
         self.host = host
         self.id = id
+        self.peer = peer
         if role is Role.ACCEPTOR:
             self.state = State.EXPECT_HELLO
         else:
@@ -128,7 +131,6 @@ class Link:
         self.began = self.heard = now
         self.ignored = 0
         self.incarnation = 0
-        self.binding = b""
         self.exchange: Exchange | None = None
         self.proved = False
         self.queued = 0
@@ -143,6 +145,11 @@ class Link:
 
     def __repr__(self) -> str:
         return f"<Link {self.id} {self.role.value} {self.host} {self.state.value}>"
+
+    @property
+    def binding(self) -> bytes:
+        """32 bytes that only the two ends of this connection have, or none without TLS."""
+        return self.peer.binding if self.peer is not None else b""
 
     @property
     def open(self) -> bool:
@@ -228,9 +235,9 @@ class Link:
         self.exchange = exchange
         self.send(m.Challenge(exchange.acceptor_version, exchange.acceptor, exchange.acceptor_nonce, mac))
 
-    def refuse(self, reason: str, detail: str) -> None:
-        """Say no, with the reason's remedy, and close."""
-        self.send(m.Refuse(reason, detail, REMEDIES[reason]))
+    def refuse(self, reason: str, detail: str, remedy: str = "") -> None:
+        """Say no, with the reason's remedy unless there is a better one, and close."""
+        self.send(m.Refuse(reason, detail, remedy or REMEDIES[reason]))
         self.close()
 
     def close(self) -> None:

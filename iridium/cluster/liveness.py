@@ -198,10 +198,13 @@ class Liveness:
             if link.role is Role.ACCEPTOR:  # what we dialled is known by its dial
                 membership.world.complain(link.host, problem)
             membership.link_lost(link, problem)
+        slow = [one for one in membership.greetings if now - one.began > membership.limits.handshake]
+        for greeting in slow[:LOT]:
+            greeting.give_up(f"no handshake within {membership.limits.handshake:g} seconds")
         suspects = []
         missed = []
         links = []
-        busy = bool(membership.handshakes or membership.questions.open)
+        busy = bool(membership.handshakes or membership.greetings or membership.questions.open)
         for peer in list(membership.table.peers.values()):
             open = peer.link is not None and peer.link.open
             if open and peer.pinged is None and peer.alive == "up" and peer.next_dial is None:
@@ -231,7 +234,7 @@ class Liveness:
             pause = ASK_EVERY if suspects else DIGEST_EVERY
             self._next_digest = now + pause * membership.random.uniform(0.75, 1.25)
             self._tell(suspects, missed)
-        pause = NEXT_LOT if len(overdue) > LOT else TICK if busy else IDLE
+        pause = NEXT_LOT if max(len(overdue), len(slow)) > LOT else TICK if busy else IDLE
         self._due = now + pause
         return pause
 
@@ -242,6 +245,8 @@ class Liveness:
         membership.questions.postpone(late)
         for link in membership.handshakes:
             link.began += late
+        for greeting in membership.greetings:
+            greeting.began += late
         for peer in membership.table.peers.values():
             peer.excused = now
             peer.pinged = None

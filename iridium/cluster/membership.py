@@ -20,7 +20,7 @@ from iridium.cluster.dialling import Dialler
 from iridium.cluster.identity import alias_problem
 from iridium.cluster.link import Link
 from iridium.cluster.liveness import Liveness
-from iridium.cluster.peer import Dial, Me, Peer, Surroundings, checked_address
+from iridium.cluster.peer import Dial, Greeting, Me, Peer, Surroundings, checked_address
 from iridium.cluster.post import Post
 from iridium.cluster.proving import Proving
 from iridium.cluster.questions import Questions
@@ -28,6 +28,7 @@ from iridium.cluster.refusals import UnreachableError
 from iridium.cluster.rules import is_newer, is_wildcard, join_address, name_holder
 from iridium.cluster.secret import Secrets
 from iridium.cluster.table import MOST_RECORDS, Table
+from iridium.cluster.vouching import OWN_CERTIFICATE, acceptor_objection
 from iridium.errors import CommandError
 from iridium.limits import DEFAULTS, Limits
 
@@ -64,6 +65,7 @@ class Membership:
         self.clock = clock
         self.random = random
         self.handshakes: dict[Link, None] = {}
+        self.greetings: dict[Greeting, None] = {}
         self.table = Table(me, world)
         self.questions = Questions(clock)
         self.post = Post(me, world, self.table.name_of)
@@ -128,6 +130,8 @@ class Membership:
         self.dialler.stop(UnreachableError("this node has left the cluster"))
         for peer in list(self.table.peers.values()):
             self.drop(peer)
+        for greeting in list(self.greetings):
+            greeting.give_up()
         for link in list(self.handshakes):
             link.close()
         self.handshakes.clear()
@@ -253,7 +257,7 @@ class Membership:
         dial = link.owner
         assert isinstance(dial, Dial)
         refuse = self.proving.refusal_of_welcome(link, dial.address, welcome)
-        refuse = refuse or self._refusal_of(welcome, dial.address)
+        refuse = refuse or self._refusal_of(link, welcome, dial.address)
         if refuse is not None:
             self.dialler.refused(dial, refuse)
             return
@@ -280,11 +284,14 @@ class Membership:
         link.send(m.Ready())
         self.hold(peer, link)
 
-    def _refusal_of(self, welcome: m.Welcome, address: str) -> m.Refuse | None:
+    def _refusal_of(self, link: Link, welcome: m.Welcome, address: str) -> m.Refuse | None:
         """Why we do not want what we dialled, or None; the person sees it as if the peer had refused."""
         version = m.parse_version(welcome.version)
         if version is None or version[0] != m.VERSION[0]:
             return m.Refuse("VERSION", f"{address} speaks version {welcome.version}")
+        objection = acceptor_objection(link.peer, welcome.id, address)
+        if objection:
+            return m.Refuse("NOT_ALLOWED", objection, OWN_CERTIFICATE)
         if welcome.cluster != self.me.cluster:
             return m.Refuse("WRONG_CLUSTER", f"{address} belongs to the cluster {welcome.cluster!r}")
         if welcome.id == self.me.id:

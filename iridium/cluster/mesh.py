@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults, succeed
@@ -21,10 +21,11 @@ from iridium.cluster.conversation import Conversation, Texts
 from iridium.cluster.link import Link, Role
 from iridium.cluster.liveness import TICK
 from iridium.cluster.membership import Membership
-from iridium.cluster.peer import Dial, Join, Me
+from iridium.cluster.peer import Dial, Join, Me, Outcome
 from iridium.cluster.protocol import ClusterFactory, ClusterProtocol
 from iridium.cluster.rules import join_address
 from iridium.cluster.secret import Secrets
+from iridium.cluster.tls import ClusterTls, TlsError
 from iridium.cluster.types import Delivery, Member, MeshView
 from iridium.errors import CommandError, IridiumError
 from iridium.events import EventRing
@@ -50,6 +51,10 @@ class Mesh:
         rng: the source of link names, nonces and jitter.
         secrets: what other nodes must prove to know; None lets anybody in.
         limits: what strangers and peers may cost.
+
+    Attributes:
+        tls: what new connections are secured with; None for none. It can be set at any time: links that are there
+            go on as they are.
     """
 
     _log = Logger(namespace="iridium.cluster")
@@ -78,6 +83,7 @@ class Mesh:
         self._dirty: dict[Link, None] = {}
         self._receiving = False
         self._connector = Connector(reactor, self.machine, lambda dial: ClusterProtocol(self, dial))
+        self.tls: ClusterTls | None = None
         self._port: Any = None  # IListeningPort, once open
         self._next_tick: Any = None  # IDelayedCall, once started
         self._saving: Any = None
@@ -257,7 +263,7 @@ class Mesh:
         try:
             self.machine.receive(link, data)
         except m.MessageError as error:
-            self._misbehaved(link, error)
+            self.misbehaved(link, error)
         finally:
             self._receiving = False
             self._flush()
@@ -322,7 +328,7 @@ class Mesh:
     @property
     def half_open(self) -> int:
         """Connections that are in a handshake."""
-        return len(self.machine.handshakes)
+        return len(self.machine.handshakes) + len(self.machine.greetings)
 
     @property
     def dials(self) -> int:
@@ -332,16 +338,21 @@ class Mesh:
     @property
     def half_open_of_one(self) -> int:
         """How many of them come from one address, the one with the most."""
-        hosts = [link.host for link in self.machine.handshakes if link.role is Role.ACCEPTOR]
+        hosts = list(self._half_open_hosts())
         return max((hosts.count(host) for host in hosts), default=0)
+
+    def _half_open_hosts(self) -> Iterator[str]:
+        """Where connections in a handshake come from that others made."""
+        yield from (link.host for link in self.machine.handshakes if link.role is Role.ACCEPTOR)
+        yield from (greeting.host for greeting in self.machine.greetings if not greeting.dialled)
 
     def no_room(self, host: str) -> str:
         """Why another connection from an address may not begin a handshake now; "" if it may."""
-        limits, handshakes = self.machine.limits, self.machine.handshakes
-        if len(handshakes) >= limits.half_open:
+        limits = self.machine.limits
+        if self.half_open >= limits.half_open:
             return "too many connections are in a handshake"
-        if len(handshakes) >= limits.half_open_per_address:
-            theirs = sum(link.host == host and link.role is Role.ACCEPTOR for link in handshakes)
+        if self.half_open >= limits.half_open_per_address:
+            theirs = sum(one == host for one in self._half_open_hosts())
             if theirs >= limits.half_open_per_address:
                 return "too many connections from that address are in a handshake"
         return ""
@@ -352,8 +363,30 @@ class Mesh:
         self._later.append(self._reactor.callLater(seconds, action))
         return self._later[-1]
 
+    def greet(self, protocol: ClusterProtocol) -> None:
+        """A connection begins with TLS; until it has a link it counts all the same."""
+        self.machine.greetings[protocol] = None
+        self.machine.liveness.hurry()
+
+    def greeted(self, protocol: ClusterProtocol) -> None:
+        """A connection has its link, or is gone."""
+        self.machine.greetings.pop(protocol, None)
+
+    def broken(self, dial: Dial, outcome: Outcome, detail: str) -> None:
+        """A dial's connection came to nothing before there was a link."""
+        self._connector.broken(dial, outcome, detail)
+
+    def rejected(self, link: Link, error: TlsError) -> bool:
+        """Take it for a refusal, where what we dialled does not take our certificate; whether that is so."""
+        if not error.rejected or not isinstance(link.owner, Dial):
+            return False
+        self.machine.dialler.refused(link.owner, m.Refuse("NOT_ALLOWED", error.problem, error.remedy))
+        return True
+
     def connected(self, link: Link, protocol: ClusterProtocol) -> None:
         """A connection has its link."""
+        if isinstance(link.owner, Dial):
+            self._connector.linked(link.owner)
         self._protocols[link] = protocol
         self.output(link)
 
@@ -362,7 +395,7 @@ class Mesh:
         self._protocols.pop(link, None)
         self.machine.link_lost(link)
 
-    def _misbehaved(self, link: Link, error: m.MessageError) -> None:
+    def misbehaved(self, link: Link, error: IridiumError) -> None:
         """A peer said what it must not: hang up, with one line in the log."""
         self.complain(link.host, str(error))
         self.machine.link_lost(link, str(error))

@@ -193,6 +193,23 @@ class Dial:
         self.started = False
 
 
+class Greeting(Protocol):
+    """A connection that has no link yet: its TLS is being agreed on. It counts as one in a handshake.
+
+    Attributes:
+        began: when the connection was made.
+        dialled: whether this node made it.
+        host: the host at the other end.
+    """
+
+    began: float
+    dialled: bool
+    host: str
+
+    def give_up(self, problem: str = "") -> None:
+        """Close the connection, with a line in the log if there is a problem; it is no greeting any more then."""
+
+
 class Surroundings(Protocol):
     """What the membership machine needs of the world; the Twisted mesh and the simulator provide it."""
 

@@ -10,8 +10,11 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from iridium.cluster import messages as m
 from iridium.cluster.link import Link, Role
 from iridium.cluster.peer import Dial
+from iridium.cluster.tls import ALERT_BYTE, GET_ONE, HANDSHAKE_BYTE, Channel, TlsError
+from iridium.cluster.vouching import TlsPeer
 
 if TYPE_CHECKING:
     from iridium.cluster.mesh import Mesh
@@ -20,12 +23,19 @@ if TYPE_CHECKING:
 FLUSH = 5.0
 """Seconds that a peer has to take the last words of a closed link."""
 
+MOST_UNHEARD = 64 * 1024
+"""Bytes that are read from a peer which was turned away, so that it reads why: more than it can say in that time
+if it means well."""
+
 AT_ONCE = 16 * 1024
 """Bytes that are given to the system at once, not when the reactor has asked it whether it takes them: an answer
 that is waited for comes that much sooner."""
 
 UNACKNOWLEDGED = 12.0
 """Seconds that bytes may stay unacknowledged: five tries of TCP. Linux alone keeps a dead link for 15 minutes."""
+
+ONLY_TLS = "this node speaks TLS only"
+NO_TLS = "this node has no certificate, and speaks no TLS"
 
 
 def _give_up_after(transport: Any, seconds: float) -> None:
@@ -41,11 +51,16 @@ def _is_empty(transport: Any) -> bool:
 
 @implementer(IPushProducer)
 class ClusterProtocol(Protocol):
-    """One connection of the mesh.
+    """One connection of the mesh, with TLS if the mesh has it.
 
     Args:
         mesh: whose it is.
         dial: what it was dialled for, or None when the peer connected.
+
+    Attributes:
+        link: its link; None until there is one, which with TLS is after its handshake.
+        began: when the connection was made.
+        dialled, host: whether this node made it, and to or from which host.
     """
 
     transport: Any  # ITCPTransport, once connected
@@ -55,30 +70,143 @@ class ClusterProtocol(Protocol):
         self._dial = dial
         self._paused = False
         self._ending: Any = None
+        self._channel: Channel | None = None
+        self._heard = False
+        self._unheard = 0
         self.link: Link | None = None
+        self.began = 0.0
+        self.dialled = dial is not None
+        self.host = ""
 
     def connectionMade(self) -> None:
-        """Make the link, unless nobody wants it any more."""
+        """Make the link, or first agree on TLS."""
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
         _give_up_after(self.transport, UNACKNOWLEDGED)
-        host = self.transport.getPeer().host
-        machine = self._mesh.machine
+        self.began = self._mesh.machine.clock()
+        self.host = self.transport.getPeer().host
+        tls = self._mesh.tls
+        if tls is None:
+            self._begin(None)
+            return
+        self._channel = tls.channel(Role.ACCEPTOR if self._dial is None else Role.DIALLER)
+        self._mesh.greet(self)
+        self._channel.receive(b"")
+        self.transport.write(self._channel.outgoing())
+
+    def _begin(self, peer: TlsPeer | None) -> None:
+        """Make the link, unless nobody wants it any more."""
+        host, machine = self.host, self._mesh.machine
+        self._mesh.greeted(self)
         if self._dial is not None:
-            self.link = machine.dialler.connected(self._dial, host)
+            self.link = machine.dialler.connected(self._dial, host, peer)
         else:
-            self.link = Link(Role.ACCEPTOR, host, machine.clock(), self._mesh.output, limits=machine.limits)
+            self.link = Link(
+                Role.ACCEPTOR, host, machine.clock(), self._mesh.output, limits=machine.limits, peer=peer
+            )
             machine.connection_made(self.link)
         if self.link is None:
             self.transport.abortConnection()
             return
+        self.link.began = self.began
         self.transport.registerProducer(self, True)
         self._mesh.connected(self.link, self)
 
     def dataReceived(self, data: bytes) -> None:
         """Feed the machine."""
-        if self.link is not None and not self.link.closed:
+        if self._ending is not None and self.link is None:
+            self._unheard += len(data)
+            if self._unheard > MOST_UNHEARD:
+                self.transport.abortConnection()
+            return
+        if not self._heard:
+            self._heard = True
+            if (data[0] in (HANDSHAKE_BYTE, ALERT_BYTE)) != (self._channel is not None):
+                self._speaks_otherwise()
+                return
+        if self._channel is not None:
+            data = self._opened(self._channel, data)
+        if data and self.link is not None and not self.link.closed:
             self._mesh.receive(self.link, data)
+
+    # --- TLS ---
+
+    def _opened(self, channel: Channel, data: bytes) -> bytes:
+        """What is said in bytes of TLS; the link is made as soon as it is known who is there."""
+        try:
+            said = channel.receive(data)
+        except TlsError as error:
+            self._failed(error)
+            return b""
+        answer = channel.outgoing()
+        if answer:
+            self.transport.write(answer)
+        if self.link is None and channel.peer is not None:
+            self._begin(channel.peer)
+        if channel.ended:
+            # Whoever says that nothing follows hears nothing more either.
+            self.transport.loseConnection()
+        return said
+
+    def _failed(self, error: TlsError) -> None:
+        """TLS came to nothing: tell the peer, and whoever waits here."""
+        channel, link = self._channel, self.link
+        assert channel is not None
+        if link is None:
+            if self._dial is None:
+                self._mesh.complain(self.host, str(error))
+            self._turn_away(channel.outgoing())
+            if self._dial is not None:
+                self._mesh.broken(self._dial, "silent", str(error))
+        elif not self._mesh.rejected(link, error):
+            self._mesh.misbehaved(link, error)
+
+    def _speaks_otherwise(self) -> None:
+        """One end speaks TLS and the other does not: both are told in words that they understand."""
+        host = self.host
+        link = self.link
+        if self._channel is None:
+            if link is None or link.closed:
+                return
+            if self._dial is not None:
+                self._mesh.machine.link_lost(link, f"it speaks TLS; {NO_TLS}; {GET_ONE}")
+                return
+            self._mesh.complain(host, f"it speaks TLS; {NO_TLS}")
+            self._mesh.machine.handshakes.pop(link, None)
+            link.refuse("NOT_ALLOWED", NO_TLS, GET_ONE)
+        elif self._dial is not None:
+            self._turn_away(b"")
+            self._mesh.broken(self._dial, "silent", f"it speaks no TLS; {GET_ONE}")
+        else:
+            self._mesh.complain(host, f"it speaks no TLS; {GET_ONE}")
+            self._turn_away(m.encode(m.Refuse("NOT_ALLOWED", ONLY_TLS, GET_ONE)))
+
+    def _turn_away(self, last_words: bytes) -> None:
+        """Close a connection that never had a link, once the peer has read why.
+
+        What it sends meanwhile is read and dropped: were it left in the socket, the system would reset the
+        connection, and the last words might be lost with it.
+        """
+        if last_words:
+            self.transport.write(last_words)
+        self.transport.loseWriteConnection()
+        self._ending = self._mesh.later(FLUSH, self.transport.abortConnection)
+
+    def give_up(self, problem: str = "") -> None:
+        """The TLS handshake takes too long, or nobody wants it any more."""
+        self._mesh.greeted(self)
+        if self._ending is None:
+            if self._dial is not None:
+                self._mesh.broken(self._dial, "silent", problem)
+            elif problem:
+                self._mesh.complain(self.host, problem)
+        self.transport.abortConnection()
+
+    def hang_up(self) -> None:
+        """Nobody wants the connection any more."""
+        self.transport.abortConnection()
+
+    # --- both ---
 
     def flush(self) -> None:
         """Write what the link has queued, in one piece; close the connection if the link is closed."""
@@ -88,6 +216,8 @@ class ClusterProtocol(Protocol):
                 self.transport.abortConnection()  # the peer does not read: nothing can be told to it
             return
         data = link.data_to_send()
+        if self._channel is not None:
+            data = self._sealed(self._channel, data, link.closed and self._ending is None)
         if data:
             if len(data) <= AT_ONCE and _is_empty(self.transport):
                 written = self.transport.writeSomeData(data)
@@ -100,6 +230,13 @@ class ClusterProtocol(Protocol):
             self.transport.unregisterProducer()
             self.transport.loseConnection()
             self._ending = self._mesh.later(FLUSH, self.transport.abortConnection)
+
+    def _sealed(self, channel: Channel, data: bytes, last: bool) -> bytes:
+        try:
+            sealed = channel.send(data) if data else b""
+        except TlsError:
+            return b""  # whoever reads next learns why
+        return sealed + channel.end() if last else sealed
 
     def pauseProducing(self) -> None:
         """The peer does not read; what is said to it waits in the link, which has a limit."""
@@ -118,8 +255,11 @@ class ClusterProtocol(Protocol):
         """Tell the machine, which decides what follows."""
         if self._ending is not None and self._ending.active():
             self._ending.cancel()
+        self._mesh.greeted(self)
         if self.link is not None:
             self._mesh.disconnected(self.link)
+        elif self._dial is not None:
+            self._mesh.broken(self._dial, "closed", "it hung up before TLS was agreed on; perhaps it has none")
 
 
 class ClusterFactory(Factory):
