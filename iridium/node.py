@@ -20,10 +20,9 @@ from iridium.cluster.messages import MemberRecord
 from iridium.cluster.peer import Me
 from iridium.cluster.refusals import FINAL, RefusedError
 from iridium.cluster.rules import is_loopback, split_address
-from iridium.cluster.secret import Secrets, find_secrets
 from iridium.cluster.table import MOST_RECORDS
-from iridium.cluster.tls import ClusterTls
-from iridium.cluster.tls_files import TlsFiles, find_files, load_tls
+from iridium.cluster.tls_files import TlsFiles, find_files
+from iridium.cluster.trust import Trust, load_trust
 from iridium.cluster.types import Member
 from iridium.errors import CommandError, DataDirectoryError, IridiumError, OptionError
 from iridium.events import EventRing
@@ -98,6 +97,7 @@ class Node:
         mesh: its place in the cluster.
         supervisor: keeps the cluster's applications running here; None where nobody has set one.
         data: its data directory.
+        trust: what other nodes must prove.
         programs_dir: where remote sessions load programs from.
         logical_cores: worker threads that its VMs are told of.
         limits: what it allows.
@@ -119,23 +119,19 @@ class Node:
         self.logical_cores = config.threads
         self.data = DataDirectory(config.data_directory())
         try:
-            tls = self._find_tls()
             self._known = self.data.load_peers()
-            secrets = self._find_secrets()
-            guarded = secrets is not None or tls is not None
-            check_cluster_exposure(config.server_bind_host, config.insecure or guarded)
+            self.trust = self._load_trust()
+            check_cluster_exposure(config.server_bind_host, config.insecure or self.trust.guards)
             state = self.data.load_node()  # last, because it writes: a start that is refused changes nothing
             self.programs_dir = config.programs_dir or self.data.path / "programs"
             if config.programs_dir is None:
                 self._make_programs_dir()
-            if tls is not None and files is not None:
-                self._check_names(tls, files, state.id)
+            self.trust.check_id(state.id)
         except BaseException:
             self.data.close()
             raise
         self.me = Me(state.id, config.node_alias, state.incarnation, config.cluster, state.left)
-        self.mesh = Mesh(reactor, self.me, self.events, self._save, secrets=secrets, limits=config.limits)
-        self.mesh.tls = tls
+        self.mesh = Mesh(reactor, self.me, self.events, self._save, trust=self.trust, limits=config.limits)
         self.texts = self.mesh.texts
         self.processes = Processes(self.scheduler, self.events)
         spinning = Spinning(time.monotonic, reactor.callLater)
@@ -152,47 +148,28 @@ class Node:
         self._writing = DeferredLock()
         self._stopping = False
 
-    @property
-    def is_guarded(self) -> bool:
-        """Whether its cluster port lets in only who proves something."""
-        return self.mesh.tls is not None or self.mesh.machine.proving.secrets is not None
-
-    def _find_secrets(self) -> Secrets | None:
-        found = find_secrets(self.config.secret_file, self.data.path)
-        if found is None:
-            return None
-        secrets, path = found
-        self._log.info("cluster secret in {path} ({count})", path=path, count=len(secrets))
-        return secrets
-
-    def _find_tls(self) -> ClusterTls | None:
-        files = self.config.tls_files()
-        return None if files is None else load_tls(files)
+    def _load_trust(self) -> Trust:
+        config = self.config
+        trust = load_trust(config.secret_file, config.tls_files(), self.data.path)
+        if trust.guards:
+            self._log.info("trust: {trust}", trust=trust)
+        return trust
 
     def reread(self) -> None:
         """Read the cluster's secret and the certificates again; whoever was refused before is tried at once.
 
-        What cannot be read changes nothing, and is an event.
+        What cannot be read changes nothing, and is an event. Links that are held stay.
         """
         try:
-            secrets, tls = self._find_secrets(), self._find_tls()
-            for what, before, after in (
-                ("secret is", self.mesh.machine.proving.secrets, secrets),
-                ("certificates are", self.mesh.tls, tls),
-            ):
-                if before is not None and after is None:
-                    raise OptionError(f"the {what} gone; to do without, start the node anew")
+            trust = self._load_trust()
+            trust.check_after(self.trust)
+            trust.check_id(self.me.id)
         except OptionError as error:
             self.events.add("not-reread", "trust", f"{error}; the node goes on with what it had")
             return
-        self.trust(secrets, tls)
-
-    def trust(self, secrets: Secrets | None, tls: ClusterTls | None) -> None:
-        """Have other nodes prove this from now on; links that are held stay."""
-        self.mesh.tls = tls
-        self.mesh.machine.trust(secrets)
-        known = f"secrets: {len(secrets or ())}"
-        self.events.add("reread", "trust", known + (f", certificate until {tls.expires:%Y-%m-%d}" if tls else ""))
+        self.trust = trust
+        self.mesh.trust(trust)
+        self.events.add("reread", "trust", str(trust))
         if not (self.mesh.machine.table.living() or self._joining or self.me.left):
             self._join_those_named()
 
@@ -203,14 +180,6 @@ class Node:
             raise DataDirectoryError(
                 f"{self.programs_dir} cannot be made: {error.strerror}; name another with --programs-dir"
             ) from None
-
-    def _check_names(self, tls: ClusterTls, files: TlsFiles, id: str) -> None:
-        """Refuse a certificate that every peer would refuse: one for other nodes."""
-        if tls.names.ids and id not in tls.names.ids:
-            raise OptionError(
-                f"{files.told(files.certificate)} is for {tls.names}, and this is the node {id}; "
-                f"make one for it: iridium certificates node --id {id}"
-            )
 
     def start(self) -> None:
         """Look for the members of an earlier life, unless the node left them, and join whom it was told to."""
@@ -242,7 +211,7 @@ class Node:
         config = self.config
         host = config.server_bind_host if host is None else host
         port = config.server_bind_port if port is None else port
-        check_cluster_exposure(host, config.insecure or self.is_guarded)
+        check_cluster_exposure(host, config.insecure or self.trust.guards)
         try:
             bound = self.mesh.listen(host, port, config.advertise)
         except CannotListenError as error:

@@ -129,4 +129,4 @@ async def test_sighup_rereads_the_secret(services: list[NodeService], tmp_path: 
     two.unlink()
     os.kill(os.getpid(), signal.SIGHUP)
     await eventually(lambda: len(events(node, "not-reread")) == 2)
-    assert node.is_guarded
+    assert node.trust.guards

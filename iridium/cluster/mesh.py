@@ -24,8 +24,8 @@ from iridium.cluster.membership import Membership
 from iridium.cluster.peer import Dial, Join, Me, Outcome
 from iridium.cluster.protocol import ClusterFactory, ClusterProtocol
 from iridium.cluster.rules import join_address
-from iridium.cluster.secret import Secrets
 from iridium.cluster.tls import ClusterTls, TlsError
+from iridium.cluster.trust import Trust
 from iridium.cluster.types import Delivery, Member, MeshView
 from iridium.errors import CommandError, IridiumError
 from iridium.events import EventRing
@@ -49,7 +49,7 @@ class Mesh:
         save: writes the node's own state and the records to disk; called outside the reactor thread.
         clock: gives seconds of a monotonic clock.
         rng: the source of link names, nonces and jitter.
-        secrets: what other nodes must prove to know; None lets anybody in.
+        trust: what other nodes must prove.
         limits: what strangers and peers may cost.
 
     Attributes:
@@ -67,7 +67,7 @@ class Mesh:
         save: Callable[[Me, list[m.MemberRecord]], Deferred[None]],
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
-        secrets: Secrets | None = None,
+        trust: Trust = Trust(),  # noqa: B008 - it never changes
         limits: Limits = DEFAULTS,
     ) -> None:
         self._reactor = reactor
@@ -75,7 +75,7 @@ class Mesh:
         self._save = save
         self._clock = clock
         self.me = me
-        self.machine = Membership(me, self, clock, rng or random.SystemRandom(), secrets, limits)
+        self.machine = Membership(me, self, clock, rng or random.SystemRandom(), trust.secrets, limits)
         self.post = self.machine.post
         self.texts = Texts()
         self._conversation = Conversation(self.machine)
@@ -83,7 +83,7 @@ class Mesh:
         self._dirty: dict[Link, None] = {}
         self._receiving = False
         self._connector = Connector(reactor, self.machine, lambda dial: ClusterProtocol(self, dial))
-        self.tls: ClusterTls | None = None
+        self.tls: ClusterTls | None = trust.tls
         self._port: Any = None  # IListeningPort, once open
         self._next_tick: Any = None  # IDelayedCall, once started
         self._saving: Any = None
@@ -115,6 +115,11 @@ class Mesh:
         self.me.address = advertise or bound
         self.machine.table.changed()
         return bound
+
+    def trust(self, trust: Trust) -> None:
+        """Have other nodes prove this from now on; links that are held stay, and missing ones are tried at once."""
+        self.tls = trust.tls
+        self.machine.trust(trust.secrets)
 
     @property
     def listening(self) -> bool:
