@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from iridium.cluster.identity import NODE_FILE, PEERS_FILE, DataDirectory, NodeState, directory_name
 from iridium.cluster.mesh import Mesh
 from iridium.cluster.messages import MemberRecord
+from iridium.cluster.newcomers import Newcomers
 from iridium.cluster.peer import Me
 from iridium.cluster.refusals import FINAL, RefusedError
 from iridium.cluster.rules import is_loopback, split_address
@@ -95,6 +96,7 @@ class Node:
         courier: their traffic with other nodes.
         reach: processes wherever they run.
         mesh: its place in the cluster.
+        newcomers: join tokens, made here or used.
         supervisor: keeps the cluster's applications running here; None where nobody has set one.
         data: its data directory.
         trust: what other nodes must prove.
@@ -132,6 +134,7 @@ class Node:
             raise
         self.me = Me(state.id, config.node_alias, state.incarnation, config.cluster, state.left)
         self.mesh = Mesh(reactor, self.me, self.events, self._save, trust=self.trust, limits=config.limits)
+        self.newcomers = Newcomers(reactor, self.mesh, lambda: self.trust, self.events, self.data.path)
         self.texts = self.mesh.texts
         self.processes = Processes(self.scheduler, self.events)
         spinning = Spinning(time.monotonic, reactor.callLater)
@@ -258,6 +261,19 @@ class Node:
         """
         return self.processes.send(to, value, is_pid=is_pid)
 
+    def join_with(self, token: str) -> Deferred[list[Member]]:
+        """Get the cluster's secret and a certificate by a join token, and join.
+
+        Returns:
+            Fires as :meth:`Mesh.join` does; errbacks with an IridiumError.
+        """
+        enrolled = self.newcomers.enrol(token)
+        return enrolled.addCallback(self._join_enrolled)
+
+    def _join_enrolled(self, address: str) -> Deferred[list[Member]]:
+        self.reread()
+        return self.mesh.join(*split_address(address))
+
     def find(self, what: str) -> Deferred[int]:
         """The pid, on this node, of ``PID@NODE``, ``NAME`` or ``NAME@NODE``; errbacks where there is none."""
         return self.reach.find(what)
@@ -302,7 +318,8 @@ class Node:
         self.processes.stop()
         self.scheduler.stop()
         self.courier.close()
-        return self.mesh.stop().addBoth(self._closed)
+        let_in = self.newcomers.stop()
+        return let_in.addBoth(lambda _: self.mesh.stop()).addBoth(self._closed)
 
     def leave(self) -> Deferred[None]:
         """Leave the cluster: its applications stay with the others, and this node goes on without.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import click
 from iridium.cli.status import ExitError
 from iridium.cli.streams import Output
 from iridium.cluster.rules import join_address, split_address
+from iridium.cluster.tokens import parse_token
 from iridium.errors import ClientError, OptionError
 from iridium.repl.client import Ask, call, connect
 
@@ -141,19 +143,27 @@ def _show_rich(
 
 
 @click.command()
-@click.argument("address", metavar="HOST:PORT")
+@click.argument("address", metavar="[HOST:PORT]", required=False)
+@click.option("--token", metavar="TOKEN", help="What !token printed on a member; - reads it.")
 @node_option
 @json_option
-def join(address: str, node: str, as_json: bool) -> None:
+def join(address: str | None, token: str | None, node: str, as_json: bool) -> None:
     """Tell a running node to join the cluster of the node at HOST:PORT, and list the members.
 
-    HOST:PORT is the cluster port (2254 by default) of any member.
+    HOST:PORT is the cluster port (2254 by default) of any member. Where the cluster has a secret or TLS, a node
+    that has neither joins with a token, which says where: on a member, type !token.
     """
+    if (address is None) == (token is None):
+        raise click.UsageError("name the HOST:PORT of a member, or a --token: one of them")
     try:
-        address = join_address(*split_address(address))
+        if token is not None:
+            given = str(parse_token(sys.stdin.readline() if token == "-" else token))
+            command = f"!join_with {given}"
+        else:
+            command = f"!join_cluster {join_address(*split_address(address or ''))}"
     except OptionError as error:
         raise click.UsageError(str(error)) from None
-    ask(node, f"!join_cluster {address}", JOIN_TIMEOUT)
+    ask(node, command, JOIN_TIMEOUT)
     _show_members(ask(node, "!cluster_members"), as_json)
 
 

@@ -116,8 +116,13 @@ class Mesh:
         self.machine.table.changed()
         return bound
 
+    @property
+    def interface(self) -> str:
+        """The interface of the cluster port."""
+        return str(self._port.getHost().host)
+
     def trust(self, trust: Trust) -> None:
-        """Have other nodes prove this from now on; links that are held stay, and missing ones are tried at once."""
+        """Have other nodes prove this from now on; held links stay, and missing ones are tried at once."""
         self.tls = trust.tls
         self.machine.trust(trust.secrets)
 

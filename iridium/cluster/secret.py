@@ -1,6 +1,7 @@
 """The cluster's secret: how nodes prove to each other that they know it, and the file that holds it.
 
-Nothing of a secret leaves this module but proofs; it has no place in a message, a log, an event or an error.
+Nothing of a secret leaves this module but proofs, and the whole of it to a newcomer with a join token; it has no
+place in a log, an event or an error.
 ``docs/security.md`` says what the proof promises and what not.
 """
 
@@ -120,6 +121,10 @@ class Secrets:
             if hmac.compare_digest(proof(secret, prover, exchange).encode(), given)
         ]
         return Secrets((*right, *(secret for secret in self._known if secret not in right))) if right else None
+
+    def reveal(self) -> list[str]:
+        """The secrets themselves, to be told to a newcomer with a token, and to nobody else."""
+        return list(self._known)
 
     def to_text(self) -> str:
         """The contents of a file that holds them."""

@@ -226,8 +226,15 @@ class Channel:
 
     def _who_is_there(self) -> TlsPeer:
         certificate = self._connection.get_peer_certificate(as_cryptography=True)
-        assert certificate is not None, "the context demands one"
-        return TlsPeer(names_of(certificate), self._connection.export_keying_material(BINDING, BINDING_SIZE, b""))
+        names = CertificateNames() if certificate is None else names_of(certificate)
+        return TlsPeer(names, self._connection.export_keying_material(BINDING, BINDING_SIZE, b""))
+
+    def fingerprint(self) -> bytes:
+        """SHA-256 of the peer's certificate; b"" where it has shown none."""
+        from cryptography.hazmat.primitives.hashes import SHA256
+
+        certificate = self._connection.get_peer_certificate(as_cryptography=True)
+        return b"" if certificate is None else bytes(certificate.fingerprint(SHA256()))
 
     def send(self, data: bytes) -> bytes:
         """What the wire gets for something to say, and whatever else is waiting to leave.

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
+from iridium.cluster.tokens import Token
 from iridium.cluster.types import Delivery, Member, MeshView
 from iridium.events import EventRing
 from iridium.limits import Limits
@@ -46,6 +47,13 @@ class Mesh(Protocol):
 
     def forget(self, target: str) -> None:
         """Drop a member that is down."""
+
+
+class Newcomers(Protocol):
+    """How others get in."""
+
+    def make_token(self, host: str = "") -> Deferred[Token]:
+        """A join token for a newcomer that reaches this node at a host."""
 
 
 class Supervisor(Protocol):
@@ -120,6 +128,13 @@ class Node(Protocol):
     @property
     def programs_dir(self) -> Path:
         """Where remote sessions load programs from."""
+
+    @property
+    def newcomers(self) -> Newcomers:
+        """Join tokens."""
+
+    def join_with(self, token: str) -> Deferred[list[Member]]:
+        """Join by a token."""
 
     def leave(self) -> Deferred[None]:
         """Leave the cluster."""

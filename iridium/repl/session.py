@@ -359,7 +359,7 @@ class Session:
         self._pump()
 
     def _remember(self, text: str) -> None:
-        self.history.append(shortened(text, LONGEST_REMEMBERED))
+        self.history.append(shortened(TABLE.shown(text), LONGEST_REMEMBERED))
 
     # Assembly.
 
@@ -444,6 +444,8 @@ class Session:
         if isinstance(error, CancelledError):
             error = InterruptedCommandError("interrupted")
         if not isinstance(error, IridiumError):
-            self._log.failure("a line of a session failed: {line}", failure, line=shortened(line.text))
+            self._log.failure(
+                "a line of a session failed: {line}", failure, line=shortened(TABLE.shown(line.text))
+            )
             error = IridiumError(f"a bug of Iridium ({type(error).__name__}); the node's log tells more about it")
         self._screen.write_line(render_error(error, as_json=line.as_json))

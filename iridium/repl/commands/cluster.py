@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from twisted.internet.defer import Deferred
 
 from iridium.cluster import rules
+from iridium.cluster.tokens import LIFETIME
 from iridium.cluster.types import Delivery, Member
 from iridium.errors import CommandError, OptionError
 from iridium.events import CAPACITY, Event
@@ -48,6 +49,20 @@ class Listening(Result):
     def text(self) -> str:
         """A sentence."""
         return f"the cluster port is {self.address}; other nodes join with: !join_cluster {self.address}"
+
+
+class TokenMade(Result):
+    """A join token."""
+
+    token: str
+    seconds: float
+
+    def text(self) -> str:
+        """The token, and what to do with it."""
+        return (
+            f"{self.token}\ngood once, for {self.seconds / 60:g} minutes; on the new node's machine: "
+            "iridium join --token TOKEN"
+        )
 
 
 class Deliveries(Result):
@@ -140,6 +155,17 @@ def join_cluster(session: Session, arguments: list[str]) -> Answer:
     return _then(session.node.mesh.join(*split_address(arguments)), Members)
 
 
+def make_token(session: Session, arguments: list[str]) -> Answer:
+    """``!token``."""
+    made = session.node.newcomers.make_token(*arguments)
+    return _then(made, lambda token: TokenMade(str(token), LIFETIME))
+
+
+def join_with(session: Session, arguments: list[str]) -> Answer:
+    """``!join_with``."""
+    return _then(session.node.join_with(arguments[0]), Members)
+
+
 def leave_cluster(session: Session, arguments: list[str]) -> Answer:
     """``!leave_cluster``."""
     return _then(session.node.leave(), lambda _: Done("this node has left the cluster"))
@@ -207,6 +233,26 @@ COMMANDS = (
         "HOST:PORT",
         least=1,
         most=2,
+    ),
+    Command(
+        "!token",
+        GROUP,
+        "make a token with which one new node gets the cluster's secret and a certificate, and joins",
+        make_token,
+        TokenMade,
+        "[HOST]",
+        most=1,
+    ),
+    Command(
+        "!join_with",
+        GROUP,
+        "join the cluster whose token that is",
+        join_with,
+        Members,
+        "TOKEN",
+        least=1,
+        most=1,
+        private=True,
     ),
     Command("!leave_cluster", GROUP, "leave the cluster", leave_cluster, Done),
     Command(

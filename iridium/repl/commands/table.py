@@ -54,6 +54,7 @@ class Command(NamedTuple):
         least, most: how many there are.
         rest: whether the last argument is all the rest of the line, blanks included.
         urgent: whether it acts at once while something else is executing.
+        private: whether its arguments are to be in no history and no log.
         aliases: other names.
     """
 
@@ -67,6 +68,7 @@ class Command(NamedTuple):
     most: int = 0
     rest: bool = False
     urgent: bool = False
+    private: bool = False
     aliases: tuple[str, ...] = ()
 
     @property
@@ -133,6 +135,16 @@ class Table:
         name, _, rest = words.partition(" ")
         row = self.find(name)
         return Call(row, row.split(rest.strip()), as_json)
+
+    def shown(self, line: str) -> str:
+        """A line as it may be remembered: of a private command, without what is private."""
+        words = line.split(None, 1)
+        if len(words) < 2 or not line.lstrip().startswith("!"):
+            return line
+        try:
+            return f"{words[0]} ..." if self.find(words[0]).private else line
+        except CommandError:
+            return line
 
     def is_urgent(self, line: str) -> bool:
         """Whether a line acts at once, whatever is executing."""

@@ -1,0 +1,129 @@
+"""How a node lets newcomers in with a token, and how it comes in with one itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import CannotListenError
+from twisted.internet.threads import deferToThreadPool
+
+from iridium.cluster import certificates as c
+from iridium.cluster.door import Door, Pair, enrol, make_pair
+from iridium.cluster.enrolling import Desk, Enrolled, store
+from iridium.cluster.mesh import Mesh
+from iridium.cluster.rules import is_wildcard, join_address, split_address
+from iridium.cluster.tokens import Token, Tokens, parse_token
+from iridium.cluster.trust import Trust
+from iridium.errors import CommandError, IridiumError
+from iridium.events import EventRing
+
+
+class Newcomers:
+    """Join tokens, from both ends.
+
+    Args:
+        reactor: what it runs on.
+        mesh: the node's place in the cluster.
+        trust: gives what the node trusts at present.
+        events: where to tell what happens.
+        directory: the node's data directory.
+    """
+
+    def __init__(
+        self, reactor: Any, mesh: Mesh, trust: Callable[[], Trust], events: EventRing, directory: Path
+    ) -> None:
+        self._reactor = reactor
+        self._mesh = mesh
+        self._trust = trust
+        self._directory = directory
+        tokens = Tokens(time.monotonic)
+        self._door = Door(reactor, Desk(tokens, trust, self._is_known, events.add), tokens)
+
+    def _is_known(self, id: str) -> bool:
+        return id == self._mesh.me.id or id in self._mesh.machine.table.peers
+
+    def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        # The first certificate that is made takes a tenth of a second, for what is imported.
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *arguments)
+
+    def make_token(self, host: str = "") -> Deferred[Token]:
+        """A token for one newcomer.
+
+        Args:
+            host: where newcomers reach this node; what it advertises if not said.
+
+        Returns:
+            Fires with it; errbacks with CommandError where there is nothing to give, or nowhere to give it.
+        """
+        try:
+            self._door.desk.check()
+            address = self._address(host)
+        except CommandError as error:
+            return fail(error)
+        made: Deferred[Pair] = self._in_thread(make_pair, self._mesh.me.id)
+        return made.addCallback(self._open, address)
+
+    def _address(self, host: str) -> str:
+        if not self._mesh.listening:
+            raise CommandError("this node does not listen yet: !start_cluster first")
+        advertised, port = split_address(self._mesh.me.address)
+        host = host or advertised
+        if is_wildcard(host):
+            raise CommandError(f"this node listens on {host}; say at which host newcomers reach it: !token HOST")
+        return join_address(host, port)
+
+    def _open(self, pair: Pair, address: str) -> Token:
+        try:
+            return self._door.make_token(pair, self._mesh.interface, self._mesh.me.cluster, address)
+        except CannotListenError as error:
+            raise CommandError(f"no port for newcomers can be opened ({error.socketError})") from None
+
+    def enrol(self, text: str) -> Deferred[str]:
+        """Get what a token leads to, and put it into the data directory.
+
+        Args:
+            text: the token.
+
+        Returns:
+            Fires with the HOST:PORT to join then; errbacks with an IridiumError.
+        """
+        try:
+            token = parse_token(text)
+            self._check_alone(token)
+        except IridiumError as error:
+            return fail(error)
+        made: Deferred[Any] = self._in_thread(_key_and_request)
+        return made.addCallback(lambda pair: self._ask(token, *pair))
+
+    def _check_alone(self, token: Token) -> None:
+        me = self._mesh.me
+        if token.cluster != me.cluster:
+            raise CommandError(
+                f"the token is for the cluster {token.cluster!r}, this node belongs to {me.cluster!r}: start it "
+                f"with --cluster {token.cluster}"
+            )
+        if self._trust().guards:
+            raise CommandError("this node has a secret or certificate already; join with !join_cluster HOST:PORT")
+        if self._mesh.machine.table.living():
+            raise CommandError("this node is in a cluster; !leave_cluster first")
+
+    def _ask(self, token: Token, key: bytes, csr: bytes) -> Deferred[str]:
+        asked: Deferred[Enrolled] = enrol(self._reactor, token, self._mesh.me.id, csr)
+        stored: Deferred[Any] = asked.addCallback(
+            lambda given: self._in_thread(store, given, key, self._directory)
+        )
+        return stored.addCallback(lambda _: token.address)
+
+    def stop(self) -> Deferred[Any]:
+        """Let nobody in any more."""
+        return self._door.stop()
+
+
+def _key_and_request() -> tuple[bytes, bytes]:
+    """A new key and its signing request, as PEM."""
+    key = c.make_key()
+    return c.key_pem(key), c.make_csr(key)
