@@ -23,7 +23,7 @@ from iridium.cluster.liveness import TICK
 from iridium.cluster.membership import Membership
 from iridium.cluster.peer import Dial, Join, Me
 from iridium.cluster.protocol import ClusterFactory, ClusterProtocol
-from iridium.cluster.rules import join_address
+from iridium.cluster.rules import is_loopback, join_address
 from iridium.cluster.types import Delivery, Member, MeshView
 from iridium.errors import CommandError, IridiumError
 from iridium.events import EventRing
@@ -328,16 +328,16 @@ class Mesh:
 
     @property
     def half_open_of_one(self) -> int:
-        """How many of them come from one address, the one with the most."""
+        """How many of them come from one address, the one with the most; loopback addresses do not count."""
         hosts = [link.host for link in self.machine.handshakes if link.role is Role.ACCEPTOR]
-        return max((hosts.count(host) for host in hosts), default=0)
+        return max((hosts.count(host) for host in set(hosts) if not is_loopback(host)), default=0)
 
     def no_room(self, host: str) -> str:
         """Why another connection from an address may not begin a handshake now; "" if it may."""
         limits, handshakes = self.machine.limits, self.machine.handshakes
         if len(handshakes) >= limits.half_open:
             return "too many connections are in a handshake"
-        if len(handshakes) >= limits.half_open_per_address:
+        if len(handshakes) >= limits.half_open_per_address and not is_loopback(host):
             theirs = sum(link.host == host and link.role is Role.ACCEPTOR for link in handshakes)
             if theirs >= limits.half_open_per_address:
                 return "too many connections from that address are in a handshake"

@@ -7,6 +7,7 @@ takes time keeps the session busy, and the lines after it wait. ``!stop`` and
 
 from __future__ import annotations
 
+import ctypes
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -80,6 +81,7 @@ class Session:
         history: the last lines, the oldest first.
         workspace: its VM and program.
         children: shows what processes do that it has spawned or observes.
+        account: what its program and processes draw their instructions from, or None where there is no limit.
         lines_done: how many lines are completely done.
         began: when the line that is being done began, by the reactor's clock.
     """
@@ -103,6 +105,9 @@ class Session:
         self.children = Children(self._news, node.reactor.callLater)
         record = node.processes.session_record(self.children)
         self.workspace = Workspace(node.logical_cores, record, node.limits.heap)
+        self.account = node.scheduler.governor.open()
+        if self.account is not None:
+            self.workspace.vm.record.account = ctypes.addressof(self.account)
         self.lines_done = 0
         self.began = 0.0
         self._screen = Screen(write)
@@ -146,6 +151,11 @@ class Session:
     def executing(self) -> bool:
         """Whether a program runs."""
         return self._execution is not None
+
+    @property
+    def held_back(self) -> bool:
+        """Whether its program, on the reactor thread, waits for its account to be filled up."""
+        return self._execution is not None and self._execution.held_back
 
     @property
     def waiting(self) -> int:
@@ -231,6 +241,9 @@ class Session:
             self._breath.cancel()
         self.interrupt()
         self.children.end()
+        if self.account is not None:
+            governor, used, account = self.node.scheduler.governor, self.workspace.vm, self.account
+            self.node.scheduler.workers.when_dropped(used.record, lambda: governor.close(account))
         record = self.workspace.give_back()
         if record is not None:
             self.node.processes.end_session(record)
