@@ -93,7 +93,7 @@ def test_what_it_has_started_draws_from_the_same_account(node: FakeNode) -> None
 
 
 def test_it_costs_others_nothing(node: FakeNode) -> None:
-    """Beside a session that is held back, a process runs on that is nobody's; without a limit nothing is counted."""
+    """Beside a session that is held back, a process of nobody runs on; without a limit nothing is counted."""
     person = Person(node)
     person.type(*ENDLESS, rounds=2000)
     free = VM(LOOP)

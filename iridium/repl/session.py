@@ -34,7 +34,7 @@ from iridium.repl.screen import BANNER, Screen, missed
 from iridium.repl.services import Node
 from iridium.repl.visible import shortened
 from iridium.repl.workspace import Workspace
-from iridium.roles import Role
+from iridium.roles import Role, RoleError
 
 LINES_A_TURN = 32
 """Lines that are done in one go: after them the node serves its other connections first."""
@@ -43,6 +43,11 @@ HISTORY = 256
 """Lines of history, each cut at :data:`LONGEST_REMEMBERED` characters: 64 KiB a session."""
 
 LONGEST_REMEMBERED = 256
+
+RUNS_CODE = Role.OPERATOR
+"""The role that a line of assembly needs: a program can start, stop and talk to whatever has a pid."""
+
+READ_ONLY = "this session is read-only: it sees everything and changes nothing; !help lists what it can do\n"
 
 
 class _Line:
@@ -166,6 +171,8 @@ class Session:
         """Greet."""
         self._unfollow = self.node.texts.follow(self._screen.announce)
         self._screen.write(BANNER)
+        if not self.role.allows(Role.OPERATOR):
+            self._screen.write(READ_ONLY)
         self._screen.prompt()
 
     def line(self, text: str) -> None:
@@ -279,7 +286,7 @@ class Session:
     # One line after the other.
 
     def _acts_at_once(self, line: _Line) -> bool:
-        return self._current is not None and line.error is None and TABLE.is_urgent(line.text)
+        return self._current is not None and line.error is None and TABLE.is_urgent(line.text, self.role)
 
     def _accept(self, line: _Line) -> Deferred[None]:
         done = line.done
@@ -299,7 +306,7 @@ class Session:
         self._remember(line.text)
         self._urgent = True
         try:
-            result = TABLE.parse(line.text)
+            result = TABLE.parse(line.text, self.role)
             answer = result.command.function(self, result.arguments)
             assert isinstance(answer, Result), "urgent commands answer at once"
             self._screen.write_line(render(answer, as_json=line.as_json))
@@ -354,9 +361,11 @@ class Session:
         if text:
             self._remember(text)
         if text.startswith("!"):
-            call = TABLE.parse(text)
+            call = TABLE.parse(text, self.role)
             return call.command.function(self, call.arguments)
         if text and not text.startswith(";"):
+            if not self.role.allows(RUNS_CODE):
+                raise RoleError("a line of assembly", self.role, RUNS_CODE)
             return self._run_line(line.text)
         return None
 

@@ -8,6 +8,7 @@ import msgspec
 
 from iridium.processes.types import Exchange
 from iridium.repl.commands.table import Answer, Command, Result, columns
+from iridium.roles import Role
 
 if TYPE_CHECKING:
     from iridium.repl.session import Session
@@ -208,6 +209,7 @@ COMMANDS = (
     Command(
         "!stats",
         GROUP,
+        Role.READ_ONLY,
         "show what runs programs here, and what became of the messages of processes",
         show_stats,
         Stats,
