@@ -43,9 +43,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         "twice what the largest mesh opens to one node when it forms",
     )] = 512  # fmt: skip
     half_open_per_address: Annotated[int, Rule(
-        "connections", 1, 65_536, "connections in a handshake from one address",
-        "a whole mesh may run on one host and join at once; another address still finds the other half free",
-    )] = 256  # fmt: skip
+        "connections", 1, 65_536, "connections in a handshake from one address, unless that is a loopback address",
+        "more nodes than a host runs; it takes eight hosts to take all places. A loopback address is everybody's",
+    )] = 64  # fmt: skip
     handshake: Annotated[float, Rule(
         "seconds", 1, 60, "from a connection to the ready of both ends",
         "a few round trips of the slowest network; a stranger who says nothing holds a place for no longer",

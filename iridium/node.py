@@ -33,6 +33,7 @@ from iridium.processes import Mailbox, Process, Processes
 from iridium.processes.courier import Courier
 from iridium.processes.reach import Reach
 from iridium.processes.spinning import Spinning
+from iridium.roles import Role
 from iridium.scheduler import Scheduler
 
 JOIN_AGAIN_FIRST = 0.5
@@ -64,6 +65,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     no_repl: bool = False
     insecure: bool = False
     limits: Limits = DEFAULTS
+    repl_role: Role = Role.OPERATOR
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_ca: Path | None = None

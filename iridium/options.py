@@ -12,10 +12,14 @@ from iridium.cluster.identity import check_alias
 from iridium.cluster.rules import split_address
 from iridium.errors import OptionError
 from iridium.node import NodeConfig, check_repl_exposure
+from iridium.roles import Role
 from iridium.vm.engine import ENGINES, check_engine
 
 MOST_THREADS = 1024
 """Worker threads that can be asked for: more than any machine that this runs on has cores."""
+
+ROLES = " or ".join(role.value for role in Role)
+"""Those there are, in a sentence."""
 
 
 class Option(NamedTuple):
@@ -116,6 +120,13 @@ def _cluster(text: str) -> str:
     return text
 
 
+def _role(text: str) -> Role:
+    try:
+        return Role(text)
+    except ValueError:
+        raise OptionError(f"--repl-role {text!r} is no role: it is {ROLES}") from None
+
+
 def _limit(text: str) -> tuple[limits.Limit, float]:
     return limits.parse(text)
 
@@ -199,6 +210,9 @@ OPTIONS: tuple[Option, ...] = (
         _limit,
         many=True,
         metavar="NAME=NUMBER",
+    ),
+    Option(
+        "repl-role", f"what sessions of the REPL port may do: {ROLES}", "", Role.OPERATOR, _role, metavar="ROLE"
     ),
     Option("no-repl", "open no REPL port", flag=True, default=False),
     Option("insecure", "allow ports on other interfaces than loopback", flag=True, default=False),

@@ -137,11 +137,12 @@ class NodeService(Service):
 
         host, port = self._config.bind_host, self._config.bind_port
         try:
-            self._repl = self._reactor.listenTCP(port, ReplFactory(node), interface=host)
+            self._repl = self._reactor.listenTCP(port, ReplFactory(node, self._config.repl_role), interface=host)
         except CannotListenError as error:
             raise port_error("REPL", host, port, "--bind-port (-p)", error) from None
         take_few(self._repl)
-        self._log.info("REPL port on {address}", address=join_address(host, self._repl.getHost().port))
+        address = join_address(host, self._repl.getHost().port)
+        self._log.info("REPL port on {address}, {role}", address=address, role=self._config.repl_role.value)
 
     def stopService(self) -> Deferred[Any]:
         """Close the ports and end the node."""

@@ -22,6 +22,7 @@ from iridium.processes.uploads import Uploads
 from iridium.repl.iac import ReplTransport
 from iridium.repl.session import Session
 from iridium.repl.telnet import ReplFactory
+from iridium.roles import Role
 from iridium.scheduler import Scheduler
 from iridium.supervision.application import Package
 from iridium.supervision.types import ApplicationView, ReplicaView
@@ -246,11 +247,11 @@ class Person:
         closed: how often the session closed the connection.
     """
 
-    def __init__(self, node: FakeNode | None = None, *, local: bool = False) -> None:
+    def __init__(self, node: FakeNode | None = None, *, local: bool = False, role: Role = Role.OPERATOR) -> None:
         self.node = node or FakeNode()
         self.seen = ""
         self.closed = 0
-        self.session = Session(self.node, self._write, self._close, local=local)
+        self.session = Session(self.node, self._write, self._close, local=local, role=role)
         self.session.start()
         self.read()
 

@@ -14,8 +14,11 @@ from click.testing import CliRunner, Result
 
 import iridium.cli.cluster as cluster_module
 from iridium.cli.group import iridium
+from iridium.cli.status import NOT_ALLOWED
 from iridium.cluster.refusals import REMEDIES
 from iridium.repl import client
+from iridium.repl.commands.table import render_error
+from iridium.roles import Role, RoleError
 
 BANNER = b"Welcome to Iridium! Let's be productive!\r\n>>> "
 
@@ -297,3 +300,19 @@ def test_bad_addresses(address: str, shell: Callable[..., Shell]) -> None:
     assert node.asked == []
     if address:
         fails(call("members", "--node", address), "--node", "is not HOST:PORT")
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [(["join", "127.0.0.1:2254"], "!join_cluster 127.0.0.1:2254"), (["leave"], "!leave_cluster")],
+)
+def test_a_port_that_is_read_only(shell: Callable[..., Shell], command: list[str], line: str) -> None:
+    """Who may only look is told so, with the command, the roles and whom to ask, in one message and a status."""
+    refused = json.loads(render_error(RoleError(line.split()[0], Role.READ_ONLY, Role.OPERATOR), as_json=True))
+    result = call(*command, "--node", shell(answers={line: refused}).address)
+    assert result.exit_code == NOT_ALLOWED == 77
+    assert result.stdout == ""
+    assert result.stderr == (
+        f"iridium: {line.split()[0]} needs the role operator, and this session is read-only; "
+        "ask whoever runs this node for that role, or to do it\n"
+    )

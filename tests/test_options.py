@@ -19,6 +19,7 @@ from iridium.errors import OptionError
 from iridium.limits import DEFAULTS, TABLE, Limit, Limits, parse
 from iridium.node import NodeConfig, check_cluster_exposure
 from iridium.options import OPTIONS, configure, default_data_root
+from iridium.roles import Role
 from iridium.service import Options
 
 
@@ -41,6 +42,7 @@ def test_without_any_option(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         no_repl=False,
         insecure=False,
         limits=DEFAULTS,
+        repl_role=Role.OPERATOR,
     )
 
 
@@ -70,6 +72,7 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("engine", "auto", "auto"),
     ("engine", "reference", "reference"),
     ("limit", ["sessions=3", "handshake=2.5", "sessions=4"], Limits(sessions=4, handshake=2.5)),
+    ("repl-role", "read-only", Role.READ_ONLY),
     ("no-repl", True, True),
     ("insecure", True, True),
 ]
@@ -120,6 +123,7 @@ BAD: list[tuple[str, Any]] = [
     ("limit", ["sessions=-1"]),
     ("limit", ["handshake=nan"]),
     ("limit", ["sessions=" + "9" * 5000]),
+    ("repl-role", "root"),
     ("threads", "0"),
     ("threads", "1025"),
     ("threads", "two"),

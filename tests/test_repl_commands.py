@@ -664,6 +664,7 @@ def test_stats(person: Person) -> None:
             "false_images": 0,
             "nodes": [],
         },
+        "rate": None,
     }
     words = person.type("!stats")
     assert re.search(r"^instructions +2$", words, re.MULTILINE)

@@ -11,12 +11,13 @@ from typing import Any
 
 import click
 
-from iridium.cli.status import ExitError
+from iridium.cli.status import NOT_ALLOWED, ExitError
 from iridium.cli.streams import Output
 from iridium.cluster.rules import join_address, split_address
 from iridium.cluster.tokens import parse_token
 from iridium.errors import ClientError, OptionError
 from iridium.repl.client import Ask, call, connect
+from iridium.roles import RoleError
 
 NODE = "127.0.0.1:2244"
 """The shell of a node that was started without options."""
@@ -83,7 +84,8 @@ def _checked(answer: dict[str, Any]) -> dict[str, Any]:
         return answer
     remedy = problem.get("remedy")
     text = str(problem.get("message") or problem.get("kind"))
-    raise ExitError(f"iridium: {text}" + (f"\n{remedy}" if remedy and remedy not in text else ""), FAILED)
+    status = NOT_ALLOWED if problem.get("kind") == RoleError.__name__ else FAILED
+    raise ExitError(f"iridium: {text}" + (f"\n{remedy}" if remedy and remedy not in text else ""), status)
 
 
 def send_image(tell: Ask, command: str, digest: str, data: bytes) -> None:

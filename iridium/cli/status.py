@@ -30,6 +30,9 @@ OUTPUT_ERROR = 74
 LIMIT_REACHED = 75
 """The program was stopped by --limit or --timeout."""
 
+NOT_ALLOWED = 77
+"""The node's port lets nobody do that: its sessions are read-only."""
+
 INTERRUPTED = 128 + 2
 """Ctrl-C."""
 

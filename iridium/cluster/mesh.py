@@ -23,7 +23,7 @@ from iridium.cluster.liveness import TICK
 from iridium.cluster.membership import Membership
 from iridium.cluster.peer import Dial, Join, Me, Outcome
 from iridium.cluster.protocol import ClusterFactory, ClusterProtocol
-from iridium.cluster.rules import join_address
+from iridium.cluster.rules import is_loopback, join_address
 from iridium.cluster.tls import ClusterTls, TlsError
 from iridium.cluster.trust import Trust
 from iridium.cluster.types import Delivery, Member, MeshView
@@ -347,9 +347,9 @@ class Mesh:
 
     @property
     def half_open_of_one(self) -> int:
-        """How many of them come from one address, the one with the most."""
+        """How many of them come from one address, the one with the most; loopback addresses do not count."""
         hosts = list(self._half_open_hosts())
-        return max((hosts.count(host) for host in hosts), default=0)
+        return max((hosts.count(host) for host in set(hosts) if not is_loopback(host)), default=0)
 
     def _half_open_hosts(self) -> Iterator[str]:
         """Where connections in a handshake come from that others made."""
@@ -361,7 +361,7 @@ class Mesh:
         limits = self.machine.limits
         if self.half_open >= limits.half_open:
             return "too many connections are in a handshake"
-        if self.half_open >= limits.half_open_per_address:
+        if self.half_open >= limits.half_open_per_address and not is_loopback(host):
             theirs = sum(one == host for one in self._half_open_hosts())
             if theirs >= limits.half_open_per_address:
                 return "too many connections from that address are in a handshake"

@@ -12,7 +12,7 @@ from iridium.processes.types import Listing, ProcessInfo
 from iridium.scheduler.table import ProcessTable
 from iridium.vm import VM
 from iridium.vm.record import Record, Stop, Waiting
-from iridium.vm.runtime.layout import ASLEEP, IDLE, MAILBOX, PROCESS, SESSION
+from iridium.vm.runtime.layout import ASLEEP, IDLE, MAILBOX, PROCESS, QUEUED, SESSION, Account
 
 MOST_LISTED = 1000
 """Processes of one node in a list: a node can have a hundred thousand, and nobody reads them."""
@@ -105,6 +105,8 @@ def _state(record: Record) -> str:
         return "-"
     if record.kind == SESSION and record.state == IDLE:
         return "idle"
+    if record.state == QUEUED and record.account and not Account.from_address(record.account).left:
+        return "held back"
     if record.state == ASLEEP:
         return "sleeping" if record.waiting == Waiting.TIME else "waiting"
     if record.stop == Stop.WAITING and record.waiting in (Waiting.SERVICE, Waiting.OUTPUT_ROOM):

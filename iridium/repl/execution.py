@@ -79,6 +79,11 @@ class Execution:
         self._ending: Ending | None = None
         self._task = scheduler.start(vm, self._stopped, self._printed, limit=limit)
 
+    @property
+    def held_back(self) -> bool:
+        """Whether it has no turns on the reactor thread until its account is filled up."""
+        return self._task.parked
+
     def stop(self) -> None:
         """End it at once; what it printed and nobody has read is dropped."""
         self._task.stop()

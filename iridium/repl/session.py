@@ -7,6 +7,7 @@ takes time keeps the session busy, and the lines after it wait. ``!stop`` and
 
 from __future__ import annotations
 
+import ctypes
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +34,7 @@ from iridium.repl.screen import BANNER, Screen, missed
 from iridium.repl.services import Node
 from iridium.repl.visible import shortened
 from iridium.repl.workspace import Workspace
-from iridium.roles import Role
+from iridium.roles import Role, RoleError
 
 LINES_A_TURN = 32
 """Lines that are done in one go: after them the node serves its other connections first."""
@@ -42,6 +43,11 @@ HISTORY = 256
 """Lines of history, each cut at :data:`LONGEST_REMEMBERED` characters: 64 KiB a session."""
 
 LONGEST_REMEMBERED = 256
+
+RUNS_CODE = Role.OPERATOR
+"""The role that a line of assembly needs: a program can start, stop and talk to whatever has a pid."""
+
+READ_ONLY = "this session is read-only: it sees everything and changes nothing; !help lists what it can do\n"
 
 
 class _Line:
@@ -80,6 +86,7 @@ class Session:
         history: the last lines, the oldest first.
         workspace: its VM and program.
         children: shows what processes do that it has spawned or observes.
+        account: what its program and processes draw their instructions from, or None where there is no limit.
         lines_done: how many lines are completely done.
         began: when the line that is being done began, by the reactor's clock.
     """
@@ -103,6 +110,9 @@ class Session:
         self.children = Children(self._news, node.reactor.callLater)
         record = node.processes.session_record(self.children)
         self.workspace = Workspace(node.logical_cores, record, node.limits.heap)
+        self.account = node.scheduler.governor.open()
+        if self.account is not None:
+            self.workspace.vm.record.account = ctypes.addressof(self.account)
         self.lines_done = 0
         self.began = 0.0
         self._screen = Screen(write)
@@ -148,6 +158,11 @@ class Session:
         return self._execution is not None
 
     @property
+    def held_back(self) -> bool:
+        """Whether its program, on the reactor thread, waits for its account to be filled up."""
+        return self._execution is not None and self._execution.held_back
+
+    @property
     def waiting(self) -> int:
         """How many lines wait."""
         return len(self._queue)
@@ -156,6 +171,8 @@ class Session:
         """Greet."""
         self._unfollow = self.node.texts.follow(self._screen.announce)
         self._screen.write(BANNER)
+        if not self.role.allows(Role.OPERATOR):
+            self._screen.write(READ_ONLY)
         self._screen.prompt()
 
     def line(self, text: str) -> None:
@@ -231,6 +248,9 @@ class Session:
             self._breath.cancel()
         self.interrupt()
         self.children.end()
+        if self.account is not None:
+            governor, used, account = self.node.scheduler.governor, self.workspace.vm, self.account
+            self.node.scheduler.workers.when_dropped(used.record, lambda: governor.close(account))
         record = self.workspace.give_back()
         if record is not None:
             self.node.processes.end_session(record)
@@ -266,7 +286,7 @@ class Session:
     # One line after the other.
 
     def _acts_at_once(self, line: _Line) -> bool:
-        return self._current is not None and line.error is None and TABLE.is_urgent(line.text)
+        return self._current is not None and line.error is None and TABLE.is_urgent(line.text, self.role)
 
     def _accept(self, line: _Line) -> Deferred[None]:
         done = line.done
@@ -286,7 +306,7 @@ class Session:
         self._remember(line.text)
         self._urgent = True
         try:
-            result = TABLE.parse(line.text)
+            result = TABLE.parse(line.text, self.role)
             answer = result.command.function(self, result.arguments)
             assert isinstance(answer, Result), "urgent commands answer at once"
             self._screen.write_line(render(answer, as_json=line.as_json))
@@ -341,9 +361,11 @@ class Session:
         if text:
             self._remember(text)
         if text.startswith("!"):
-            call = TABLE.parse(text)
+            call = TABLE.parse(text, self.role)
             return call.command.function(self, call.arguments)
         if text and not text.startswith(";"):
+            if not self.role.allows(RUNS_CODE):
+                raise RoleError("a line of assembly", self.role, RUNS_CODE)
             return self._run_line(line.text)
         return None
 

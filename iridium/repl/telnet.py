@@ -21,6 +21,7 @@ from iridium.repl.lines import BadLineError, LineReader
 from iridium.repl.screen import PROMPT
 from iridium.repl.services import Node
 from iridium.repl.session import Session
+from iridium.roles import Role
 from iridium.throttle import Throttle
 
 LINGER = 60.0
@@ -61,7 +62,7 @@ class ReplProtocol(telnet.TelnetProtocol):
         self.peer = "somebody"
         self._clock = factory.clock
         self._reader = LineReader(factory.limits.session_line)
-        self.session = Session(factory.node, self._write, self._close, on_idle=self._done)
+        self.session = Session(factory.node, self._write, self._close, role=factory.role, on_idle=self._done)
         self._intake = Intake(self.session, self._clock, self._read)
         self._timer: Any = None
         self._linger: Any = None
@@ -282,9 +283,10 @@ class ReplFactory(Factory):
 
     Args:
         node: the node.
+        role: what its sessions may do.
 
     Attributes:
-        node: as given.
+        node, role: as given.
         clock: the node's reactor, for timers.
         limits: the node's.
     """
@@ -293,8 +295,9 @@ class ReplFactory(Factory):
 
     noisy = False
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, role: Role = Role.OPERATOR) -> None:
         self.node = node
+        self.role = role
         self.clock = node.reactor
         self.limits = node.limits
         self._throttle = Throttle(self.limits.stranger_log)

@@ -17,11 +17,14 @@ from twisted.logger import Logger
 
 from iridium.errors import IridiumError, OptionError
 from iridium.limits import DEFAULTS, Limits
+from iridium.scheduler.governor import Governor
 from iridium.scheduler.workers import MOST_RUNNING, Workers
 from iridium.vm import VM, Stop, run
 from iridium.vm.engine import FALLING_BACK, missing_llvmlite
 from iridium.vm.record import Waiting
 from iridium.vm.reference import Turn
+from iridium.vm.runtime.calls import calls
+from iridium.vm.runtime.layout import Account
 
 TURN = 0.002
 """Seconds of a turn: what the network waits at most, and long enough for 10 000 instructions of plain Python."""
@@ -62,13 +65,14 @@ class Task:
         vm: the machine.
         before: instructions that it had executed when it was started.
         fallen_back: whether it cannot run in machine code.
+        parked: whether it has no turns until its account is filled up.
         running: False once it stopped or was stopped.
         waiting: whether it has no turns until :meth:`wake`.
     """
 
     __slots__ = (
         "_limit", "_native", "_on_output", "_on_stop", "_queued", "_scheduler", "_slice", "before", "fallen_back",
-        "running", "vm", "waiting",
+        "parked", "running", "vm", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +93,7 @@ class Task:
         self._native = False
         self.before = vm.record.instructions
         self.fallen_back = False
+        self.parked = False
         self.running = True
         self.waiting = False
 
@@ -118,11 +123,19 @@ class Task:
         """Advance the VM for about :data:`TURN` seconds."""
         vm = self.vm
         vm.record.turns += 1
+        account = Account.from_address(vm.record.account) if vm.record.account else None
         now = seconds()
         end = now + TURN
         while True:
             budget = self._slice if self._limit is None else min(self._slice, self._limit)
+            if account is not None:
+                budget = calls.draw(account, budget)
+                if not budget:
+                    self.parked = True
+                    return Turn(Stop.BUDGET, 0)
             turn = engine(vm, budget)
+            if account is not None:
+                calls.put_back(account, turn.left)
             if self._limit is not None:
                 self._limit -= budget - turn.left
             if turn.stop is not Stop.BUDGET or self._limit == 0:
@@ -155,6 +168,7 @@ class Scheduler:
         engine: as given; what a single turn outside the scheduler is given with.
         choice: as given.
         workers: the worker threads, and the processes.
+        governor: holds sessions to their instructions a second.
     """
 
     _log = Logger(namespace="iridium")
@@ -176,6 +190,8 @@ class Scheduler:
         choice = choice if missing is None else "reference"
         self.workers = Workers(clock, threads, choice, self._happened, limits=limits)
         self.workers.problem = missing
+        rate = limits.session_instructions
+        self.governor = Governor(clock, seconds, rate, self.workers.table, self.workers.pump)
         self._clock = clock
         self._seconds = seconds
         self._tasks: set[Task] = set()
@@ -216,6 +232,7 @@ class Scheduler:
         """End every task; for the end of the node."""
         for task in list(self._tasks):
             task.stop()
+        self.governor.stop()
         self.workers.stop()
 
     def _place(self, task: Task) -> None:
@@ -292,7 +309,14 @@ class Scheduler:
         task.waiting = turn.stop is Stop.WAITING and task.vm.output.full
         if turn.stop in (Stop.HALTED, Stop.FAULT) or task._limit == 0:
             self._end(task, turn)
+        elif task.parked:
+            self.governor.when_filled(lambda: self._unpark(task))
         elif not task.waiting:
+            self._place(task)
+
+    def _unpark(self, task: Task) -> None:
+        task.parked = False
+        if task.running:
             self._place(task)
 
     def _end(self, task: Task, turn: Turn | None) -> None:

@@ -76,6 +76,7 @@ class Record(ctypes.Structure):
     stop_requested: int
     turns: int
     asked: int
+    account: int
     worker: int
     mailbox: int
     mailbox_head: int
@@ -145,6 +146,7 @@ class Record(ctypes.Structure):
         ("known", ctypes.c_uint64),  # to which nodes, by number: they are told when it ends
         ("turns", ctypes.c_uint32),  # that it has had
         ("asked", ctypes.c_uint32),  # the number of the node that it has asked for a process, or 0
+        ("account", ctypes.c_uint64),  # what it draws its instructions from, or 0; see iridium.vm.runtime.accounts
         # From here on, what survives when a slot is used again.
         ("in_events", ctypes.c_uint32),
         ("next_event", ctypes.c_uint64),  # the record behind it in the list of those that the host must look at

@@ -15,6 +15,7 @@ from iridium.repl.commands.table import Answer, Command, Result, columns, number
 from iridium.repl.files import read_program
 from iridium.repl.services import Supervisor
 from iridium.repl.visible import shortened
+from iridium.roles import Role
 from iridium.supervision.application import Package, load
 from iridium.supervision.messages import MOST_IMAGE
 from iridium.supervision.types import MOST_PROGRAMS, ApplicationView, Name, Program
@@ -175,10 +176,18 @@ def rebalance(session: Session, arguments: list[str]) -> Answer:
 
 
 COMMANDS = (
-    Command("!apps", GROUP, "list the applications and where their replicas are", show_applications, Applications),
+    Command(
+        "!apps",
+        GROUP,
+        Role.READ_ONLY,
+        "list the applications and where their replicas are",
+        show_applications,
+        Applications,
+    ),
     Command(
         "!deploy",
         GROUP,
+        Role.OPERATOR,
         "have the cluster run the application in a file",
         deploy,
         Deployed,
@@ -190,6 +199,7 @@ COMMANDS = (
     Command(
         "!stop_app",
         GROUP,
+        Role.OPERATOR,
         "have the cluster run an application no more",
         stop_application,
         Stopped,
@@ -201,6 +211,7 @@ COMMANDS = (
     Command(
         "!rebalance",
         GROUP,
+        Role.OPERATOR,
         "move replicas to where they would be placed today",
         rebalance,
         Rebalanced,
@@ -210,6 +221,7 @@ COMMANDS = (
     Command(
         "!deploy_image",
         GROUP,
+        Role.OPERATOR,
         "take a piece of an image, or tell whether it is here; `iridium deploy` uses it",
         deploy_image,
         ImagePart,
@@ -220,6 +232,7 @@ COMMANDS = (
     Command(
         "!deploy_manifest",
         GROUP,
+        Role.OPERATOR,
         "have the cluster run an application whose images are here; `iridium deploy` uses it",
         deploy_manifest,
         Deployed,

@@ -14,6 +14,7 @@ from iridium.cluster.types import Delivery, Member
 from iridium.errors import CommandError, OptionError
 from iridium.events import CAPACITY, Event
 from iridium.repl.commands.table import Answer, Command, Done, Result, columns, number
+from iridium.roles import Role
 
 if TYPE_CHECKING:
     from iridium.repl.session import Session
@@ -212,12 +213,19 @@ def _follow(session: Session, recent: Events) -> Deferred[Result]:
 
 COMMANDS = (
     Command(
-        "!cluster_members", GROUP, "list the nodes of the cluster", list_members, Members, aliases=("!members",)
+        "!cluster_members",
+        GROUP,
+        Role.READ_ONLY,
+        "list the nodes of the cluster",
+        list_members,
+        Members,
+        aliases=("!members",),
     ),
-    Command("!mesh", GROUP, "show which node holds a link to which", show_mesh, Links),
+    Command("!mesh", GROUP, Role.READ_ONLY, "show which node holds a link to which", show_mesh, Links),
     Command(
         "!start_cluster",
         GROUP,
+        Role.OPERATOR,
         "open the cluster port, so that other nodes can join this one",
         start_cluster,
         Listening,
@@ -227,6 +235,7 @@ COMMANDS = (
     Command(
         "!join_cluster",
         GROUP,
+        Role.OPERATOR,
         "join the cluster of the node whose cluster port that is",
         join_cluster,
         Members,
@@ -237,6 +246,7 @@ COMMANDS = (
     Command(
         "!token",
         GROUP,
+        Role.OPERATOR,
         "make a token with which one new node gets the cluster's secret and a certificate, and joins",
         make_token,
         TokenMade,
@@ -246,6 +256,7 @@ COMMANDS = (
     Command(
         "!join_with",
         GROUP,
+        Role.OPERATOR,
         "join the cluster whose token that is",
         join_with,
         Members,
@@ -254,10 +265,11 @@ COMMANDS = (
         most=1,
         private=True,
     ),
-    Command("!leave_cluster", GROUP, "leave the cluster", leave_cluster, Done),
+    Command("!leave_cluster", GROUP, Role.OPERATOR, "leave the cluster", leave_cluster, Done),
     Command(
         "!tell",
         GROUP,
+        Role.OPERATOR,
         "show a text in every session of a node; * is every node",
         tell,
         Deliveries,
@@ -266,10 +278,13 @@ COMMANDS = (
         most=2,
         rest=True,
     ),
-    Command("!forget", GROUP, "drop a node that is gone for good", forget, Done, "NODE", least=1, most=1),
+    Command(
+        "!forget", GROUP, Role.OPERATOR, "drop a node that is gone for good", forget, Done, "NODE", least=1, most=1
+    ),
     Command(
         "!events",
         GROUP,
+        Role.READ_ONLY,
         f"show the last N events, {EVENTS} if not said; with {FOLLOW} also those to come, until !stop",
         show_events,
         Events,

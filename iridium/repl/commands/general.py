@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from iridium.repl.commands.table import Answer, Command, Done, Result
+from iridium.roles import Role
 
 if TYPE_CHECKING:
     from iridium.repl.session import Session
@@ -22,27 +23,40 @@ class CommandHelp(msgspec.Struct):
     help: str
     group: str
     aliases: list[str]
+    needs: str
 
 
 class Help(Result):
-    """What can be typed."""
+    """What can be typed.
+
+    Attributes:
+        commands: those that the session may do; or the one that was asked for.
+        role: the session's.
+        others: how many there are besides that need another role.
+    """
 
     commands: list[CommandHelp]
+    role: str
+    others: int
 
     def text(self) -> str:
         """By subject; a single command with its other names."""
         if len(self.commands) == 1:
             row = self.commands[0]
             also = f"\nalso: {', '.join(row.aliases)}" if row.aliases else ""
-            return f"{row.name} {row.arguments}".rstrip() + f"\n  {row.help}{also}"
+            needs = "" if row.needs == Role.READ_ONLY.value else f"\nneeds the role {row.needs}"
+            return f"{row.name} {row.arguments}".rstrip() + f"\n  {row.help}{also}{needs}"
         width = max(len(f"{row.name} {row.arguments}") for row in self.commands)
-        lines = ["Type assembly, or a command:"]
+        reads = self.role == Role.READ_ONLY.value
+        lines = ["This session is read-only. Type a command:" if reads else "Type assembly, or a command:"]
         group = ""
         for row in self.commands:
             if row.group != group:
                 group = row.group
                 lines += ["", f"About {group}:"]
             lines.append(f"  {f'{row.name} {row.arguments}'.ljust(width)}  {row.help}")
+        if self.others:
+            lines += ["", f"{self.others} more commands, and assembly, need the role {Role.OPERATOR.value}."]
         return "\n".join([*lines, "", "--json at the end of any command gives its answer as one JSON object."])
 
 
@@ -60,8 +74,10 @@ def show_help(session: Session, arguments: list[str]) -> Answer:
     """``!help``."""
     from iridium.repl.commands import TABLE  # the table has this command in it
 
-    rows = [TABLE.find(arguments[0])] if arguments else TABLE.commands
-    return Help([CommandHelp(r.name, r.arguments, r.help, r.group, list(r.aliases)) for r in rows])
+    allowed = [row for row in TABLE.commands if session.role.allows(row.needs)]
+    rows = [TABLE.find(arguments[0])] if arguments else allowed
+    commands = [CommandHelp(r.name, r.arguments, r.help, r.group, list(r.aliases), r.needs.value) for r in rows]
+    return Help(commands, session.role.value, len(TABLE.commands) - len(allowed))
 
 
 def show_history(session: Session, arguments: list[str]) -> Answer:
@@ -76,7 +92,18 @@ def leave_shell(session: Session, arguments: list[str]) -> Answer:
 
 
 COMMANDS = (
-    Command("!help", GROUP, "list the commands, or tell about one", show_help, Help, "[COMMAND]", most=1),
-    Command("!history", GROUP, "show the last lines that were typed", show_history, History),
-    Command("!quit", GROUP, "end this session; the node goes on", leave_shell, Done, aliases=("!exit",)),
+    Command(
+        "!help",
+        GROUP,
+        Role.READ_ONLY,
+        "list the commands, or tell about one",
+        show_help,
+        Help,
+        "[COMMAND]",
+        most=1,
+    ),
+    Command("!history", GROUP, Role.READ_ONLY, "show the last lines that were typed", show_history, History),
+    Command(
+        "!quit", GROUP, Role.READ_ONLY, "end this session; the node goes on", leave_shell, Done, aliases=("!exit",)
+    ),
 )

@@ -8,6 +8,7 @@ import msgspec
 
 from iridium.limits import TABLE
 from iridium.repl.commands.table import Answer, Command, Result, columns
+from iridium.roles import Role
 
 if TYPE_CHECKING:
     from iridium.repl.session import Session
@@ -73,6 +74,7 @@ COMMANDS = (
     Command(
         "!limits",
         GROUP,
+        Role.READ_ONLY,
         "show what this node allows, how much of it is in use, and why",
         show_limits,
         LimitList,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from iridium.isa import REGISTERS
 from iridium.repl.commands.table import Answer, Command, Done, Result, columns, number
+from iridium.roles import Role
 from iridium.vm.machine import HEAP_START
 
 if TYPE_CHECKING:
@@ -149,17 +150,32 @@ def show_stack(session: Session, arguments: list[str]) -> Answer:
 
 
 COMMANDS = (
-    Command("!registers", GROUP, "show the 32 integer registers, pc and the flags", show_registers, Registers),
-    Command("!float_registers", GROUP, "show the 32 float registers", show_float_registers, FloatRegisters),
-    Command("!clear_registers", GROUP, "set all registers and flags to 0", clear_registers, Done),
+    Command(
+        "!registers",
+        GROUP,
+        Role.READ_ONLY,
+        "show the 32 integer registers, pc and the flags",
+        show_registers,
+        Registers,
+    ),
+    Command(
+        "!float_registers",
+        GROUP,
+        Role.READ_ONLY,
+        "show the 32 float registers",
+        show_float_registers,
+        FloatRegisters,
+    ),
+    Command("!clear_registers", GROUP, Role.OPERATOR, "set all registers and flags to 0", clear_registers, Done),
     Command(
         "!heap",
         GROUP,
+        Role.READ_ONLY,
         "show bytes of the heap, the first 64 if not said",
         show_heap,
         Heap,
         "[START [LENGTH]]",
         most=2,
     ),
-    Command("!stack", GROUP, "show the stack, the top first", show_stack, Stack),
+    Command("!stack", GROUP, Role.READ_ONLY, "show the stack, the top first", show_stack, Stack),
 )

@@ -19,6 +19,7 @@ from iridium.processes.types import Listing, NoSuchProcessError
 from iridium.repl.commands.spawning import GROUP, Ended, HasEnded
 from iridium.repl.commands.table import Answer, Command, Done, Result, columns, number
 from iridium.repl.listing import HEADER, unlisted
+from iridium.roles import Role
 from iridium.vm.runtime.layout import BYTES_MESSAGE, END_MESSAGE, PID_MESSAGE
 
 if TYPE_CHECKING:
@@ -328,12 +329,20 @@ def show_dead_letters(session: Session, arguments: list[str]) -> Answer:
 
 COMMANDS = (
     Command(
-        "!ps", GROUP, "list the processes of this node, or of all", list_processes, ProcessList, "[--all]", most=1
+        "!ps",
+        GROUP,
+        Role.READ_ONLY,
+        "list the processes of this node, or of all",
+        list_processes,
+        ProcessList,
+        "[--all]",
+        most=1,
     ),
-    Command("!kill", GROUP, "end a process", kill, Done, "PID", least=1, most=1),
+    Command("!kill", GROUP, Role.OPERATOR, "end a process", kill, Done, "PID", least=1, most=1),
     Command(
         "!send",
         GROUP,
+        Role.OPERATOR,
         "send a process a word, or bytes as 'text'",
         send,
         Done,
@@ -342,10 +351,18 @@ COMMANDS = (
         most=2,
         rest=True,
     ),
-    Command("!flush", GROUP, "take the messages out of this session's mailbox and show them", flush, Messages),
+    Command(
+        "!flush",
+        GROUP,
+        Role.OPERATOR,
+        "take the messages out of this session's mailbox and show them",
+        flush,
+        Messages,
+    ),
     Command(
         "!observe",
         GROUP,
+        Role.READ_ONLY,
         "show what a process has printed and prints, until it ends or !stop",
         observe,
         Ended,
@@ -354,7 +371,22 @@ COMMANDS = (
         most=1,
     ),
     Command(
-        "!why", GROUP, "tell what a process is doing, or how it ended", why, WhyResult, "PID", least=1, most=1
+        "!why",
+        GROUP,
+        Role.READ_ONLY,
+        "tell what a process is doing, or how it ended",
+        why,
+        WhyResult,
+        "PID",
+        least=1,
+        most=1,
     ),
-    Command("!dead", GROUP, "show the last messages that were to nobody", show_dead_letters, DeadLetters),
+    Command(
+        "!dead",
+        GROUP,
+        Role.READ_ONLY,
+        "show the last messages that were to nobody",
+        show_dead_letters,
+        DeadLetters,
+    ),
 )

@@ -13,6 +13,7 @@ from iridium.isa import WORD
 from iridium.repl.commands.table import Answer, Command, Done, Result, columns, number
 from iridium.repl.files import read_program
 from iridium.repl.workspace import Loaded, Workspace, prepare
+from iridium.roles import Role
 from iridium.vm import VM
 
 if TYPE_CHECKING:
@@ -188,15 +189,30 @@ def load_file(session: Session, arguments: list[str]) -> Answer:
 
 COMMANDS = (
     Command(
-        "!program", GROUP, "list the program as it was written", show_program, Listing, "[START [COUNT]]", most=2
+        "!program",
+        GROUP,
+        Role.READ_ONLY,
+        "list the program as it was written",
+        show_program,
+        Listing,
+        "[START [COUNT]]",
+        most=2,
     ),
     Command(
-        "!disassemble", GROUP, "list the instructions it became", disassemble, Listing, "[START [COUNT]]", most=2
+        "!disassemble",
+        GROUP,
+        Role.READ_ONLY,
+        "list the instructions it became",
+        disassemble,
+        Listing,
+        "[START [COUNT]]",
+        most=2,
     ),
-    Command("!symbols", GROUP, "list the labels", show_symbols, Symbols),
+    Command("!symbols", GROUP, Role.READ_ONLY, "list the labels", show_symbols, Symbols),
     Command(
         "!load_file",
         GROUP,
+        Role.OPERATOR,
         "replace the program by a file, source or image, without running it",
         load_file,
         LoadResult,
@@ -205,5 +221,5 @@ COMMANDS = (
         most=1,
         rest=True,
     ),
-    Command("!clear_program", GROUP, "forget the program and its labels", clear_program, Done),
+    Command("!clear_program", GROUP, Role.OPERATOR, "forget the program and its labels", clear_program, Done),
 )

@@ -11,6 +11,7 @@ from iridium.repl.commands.table import Answer, Command, Result, number
 from iridium.repl.execution import Ending
 from iridium.repl.visible import shortened
 from iridium.repl.workspace import Workspace
+from iridium.roles import Role
 
 if TYPE_CHECKING:
     from iridium.repl.session import Session
@@ -144,6 +145,7 @@ COMMANDS = (
     Command(
         "!run",
         GROUP,
+        Role.OPERATOR,
         "run the program from its first instruction, with fresh registers, stack and heap",
         run,
         RunResult,
@@ -151,11 +153,12 @@ COMMANDS = (
     Command(
         "!step",
         GROUP,
+        Role.OPERATOR,
         "execute N instructions from pc, 1 if not said, and show the next",
         step,
         StepResult,
         "[N]",
         most=1,
     ),
-    Command("!stop", GROUP, "stop what is running, at once", stop, StopResult, urgent=True),
+    Command("!stop", GROUP, Role.READ_ONLY, "stop what is running, at once", stop, StopResult, urgent=True),
 )

@@ -19,6 +19,7 @@ from iridium.processes.uploads import MOST_IMAGE
 from iridium.repl.commands.table import Answer, Command, Done, Result, number
 from iridium.repl.files import read_program
 from iridium.repl.visible import shortened
+from iridium.roles import Role
 
 if TYPE_CHECKING:
     from iridium.repl.session import Session
@@ -250,6 +251,7 @@ COMMANDS = (
     Command(
         "!spawn",
         GROUP,
+        Role.OPERATOR,
         "start a process, here or on another node; its output comes to this session",
         spawn,
         Spawned,
@@ -261,6 +263,7 @@ COMMANDS = (
     Command(
         "!spawn_image",
         GROUP,
+        Role.OPERATOR,
         "take a piece of an image, or tell whether it is here; `iridium spawn` uses it",
         take_image,
         ImagePart,
@@ -271,6 +274,7 @@ COMMANDS = (
     Command(
         "!spawn_sent",
         GROUP,
+        Role.OPERATOR,
         "start a process of an image that is here; `iridium spawn` uses it",
         spawn_sent,
         Spawned,

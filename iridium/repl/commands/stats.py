@@ -8,6 +8,7 @@ import msgspec
 
 from iridium.processes.types import Exchange
 from iridium.repl.commands.table import Answer, Command, Result, columns
+from iridium.roles import Role
 
 if TYPE_CHECKING:
     from iridium.repl.session import Session
@@ -86,6 +87,20 @@ class ProcessStats(msgspec.Struct):
         return rows
 
 
+class RateStats(msgspec.Struct):
+    """How the session stands with its limit of instructions a second.
+
+    Attributes:
+        limit: instructions a second of its program and the processes that it has started.
+        left: instructions that they may execute at once.
+        held_back: VMs that wait until there is something left.
+    """
+
+    limit: int
+    left: int
+    held_back: int
+
+
 class Stats(Result):
     """What runs programs here.
 
@@ -98,6 +113,7 @@ class Stats(Result):
         machine: the session's.
         workers: each worker thread; none before the first program runs on.
         processes: those of the node, and what became of their messages.
+        rate: how the session stands with its limit, or None where there is none.
     """
 
     engine: str
@@ -108,6 +124,7 @@ class Stats(Result):
     machine: MachineStats
     workers: list[WorkerStats]
     processes: ProcessStats
+    rate: RateStats | None = None
 
     def text(self) -> str:
         """Names and values, the session's machine first."""
@@ -120,6 +137,9 @@ class Stats(Result):
         if machine.compile_seconds is not None:
             where = ", from the cache" if machine.from_cache else ""
             rows.append(("compile time", f"{1e3 * machine.compile_seconds:.1f} ms{where}"))
+        if self.rate is not None:
+            held = f", {self.rate.held_back} held back" if self.rate.held_back else ""
+            rows.append(("rate", f"{self.rate.limit} instructions/s at most, {self.rate.left} at once{held}"))
         rows += [
             ("engine", self.engine),
             ("LLVM", "loaded" if self.llvm else self.problem or "not loaded"),
@@ -144,6 +164,7 @@ def show_stats(session: Session, arguments: list[str]) -> Answer:
         _machine(session),
         [WorkerStats(*counts) for counts in workers.worker_counts] if workers is not None else [],
         _processes(session),
+        _rate(session),
     )
 
 
@@ -158,6 +179,14 @@ def _processes(session: Session) -> ProcessStats:
         courier.images.lies,
         courier.exchanges(),
     )
+
+
+def _rate(session: Session) -> RateStats | None:
+    account = session.account
+    if account is None:
+        return None
+    held_back = int(account.parked) + session.held_back
+    return RateStats(session.node.scheduler.governor.rate, int(account.left), held_back)
 
 
 def _machine(session: Session) -> MachineStats:
@@ -180,6 +209,7 @@ COMMANDS = (
     Command(
         "!stats",
         GROUP,
+        Role.READ_ONLY,
         "show what runs programs here, and what became of the messages of processes",
         show_stats,
         Stats,

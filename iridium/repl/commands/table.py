@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 
 from iridium.errors import CommandError, IridiumError
 from iridium.repl.visible import shortened, visible, visible_json
+from iridium.roles import Role, RoleError
 
 if TYPE_CHECKING:
     from iridium.repl.session import Session
@@ -47,6 +48,7 @@ class Command(NamedTuple):
     Attributes:
         name: as it is typed, with the ``!``.
         group: the heading it stands under in ``!help``.
+        needs: the role that a session must have for it.
         help: what it does, in a line.
         function: does it; gets the session and the arguments.
         result: the type of what it answers.
@@ -60,6 +62,7 @@ class Command(NamedTuple):
 
     name: str
     group: str
+    needs: Role
     help: str
     function: Function
     result: type[Result]
@@ -125,15 +128,22 @@ class Table:
             raise CommandError(f"there is no command {shortened(name)}; {self._nearest(folded)}")
         return row
 
-    def parse(self, line: str) -> Call:
+    def parse(self, line: str, role: Role) -> Call:
         """What a line that starts with ``!`` asks for.
+
+        Args:
+            line: what was typed.
+            role: of the session.
 
         Raises:
             CommandError: there is no such command, or its arguments are wrong.
+            RoleError: the session may not do it.
         """
         words, as_json = split_json(line)
         name, _, rest = words.partition(" ")
         row = self.find(name)
+        if not role.allows(row.needs):
+            raise RoleError(row.name, role, row.needs)
         return Call(row, row.split(rest.strip()), as_json)
 
     def shown(self, line: str) -> str:
@@ -146,11 +156,11 @@ class Table:
         except CommandError:
             return line
 
-    def is_urgent(self, line: str) -> bool:
+    def is_urgent(self, line: str, role: Role) -> bool:
         """Whether a line acts at once, whatever is executing."""
         try:
-            return line.lstrip().startswith("!") and self.parse(line).command.urgent
-        except CommandError:
+            return line.lstrip().startswith("!") and self.parse(line, role).command.urgent
+        except IridiumError:
             return False
 
     def _nearest(self, name: str) -> str:

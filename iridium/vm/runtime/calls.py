@@ -20,7 +20,7 @@ HOST_CALLS = (
     "receive_bytes", "drop_messages", "wait_for_message", "make_block", "take_block", "free_block", "monitor",
     "demonitor", "link", "ask", "sleep", "clock", "now", "count_nodes", "take_peer", "take_letters",
     "large_has_left", "introduce", "put_notice", "read_letters", "intern", "ask_to_spawn", "end_peer",
-    "must_yield",
+    "must_yield", "draw", "put_back", "refill",
 )  # fmt: skip
 """The functions of the runtime that Python calls, and no others: each has an entry in the machine code. To run one
 as Python beside machine code that works on the same structures would undo every lock.

@@ -213,6 +213,28 @@ class Worker(ctypes.Structure):
     ]
 
 
+class Account(ctypes.Structure):
+    """What some VMs may execute together; see iridium.vm.runtime.accounts."""
+
+    lock: int
+    parked: int
+    left: int
+    first: int
+    last: int
+    users: int
+    sweep: int
+
+    _fields_ = [
+        ("lock", ctypes.c_uint32),
+        ("parked", ctypes.c_uint32),  # VMs that wait until there is something left
+        ("left", ctypes.c_uint64),  # instructions
+        ("first", ctypes.c_uint64),  # the VMs that wait, the one that has waited longest first
+        ("last", ctypes.c_uint64),
+        ("users", ctypes.c_uint64),  # processes that draw from it
+        ("sweep", ctypes.c_uint64),  # 1: some that wait may have been stopped or killed
+    ]
+
+
 class Message(ctypes.Structure):
     """A message in a mailbox."""
 

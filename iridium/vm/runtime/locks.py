@@ -4,13 +4,13 @@ A lock is held for some tens of instructions, so whoever waits for one does not 
 other threads run, since the holder may be one that the system has stopped.
 
 Whoever holds several takes them in this order: a mailbox's, the queue's, the timers', a peer's, the events'.
-Nobody holds two mailboxes, and the table's lock is held alone.
+Nobody holds two mailboxes, and the table's lock is held alone; an account's with the queue's behind it, or alone.
 """
 
 from __future__ import annotations
 
 from iridium.vm.record import Record
-from iridium.vm.runtime.layout import Shared, Worker
+from iridium.vm.runtime.layout import Account, Shared, Worker
 from iridium.vm.runtime.subset import (
     exchange,
     external,
@@ -110,6 +110,20 @@ def acquire_timers(shared: Shared) -> None:
 def release_timers(shared: Shared) -> None:
     """Let go of it."""
     store_release(shared, "timer_lock", 0)
+
+
+@native
+def acquire_account(account: Account) -> None:
+    """Hold the lock of an account; only the queue's is taken meanwhile."""
+    while exchange(account, "lock", 1) != 0:
+        while load_acquire(account, "lock") != 0:
+            sched_yield()
+
+
+@native
+def release_account(account: Account) -> None:
+    """Let go of it."""
+    store_release(account, "lock", 0)
 
 
 @native

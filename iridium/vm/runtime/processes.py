@@ -27,6 +27,7 @@ from iridium.vm.runtime.layout import (
     QUEUED,
     WATCHED_BY,
     WATCHES,
+    Account,
     Peer,
     ProgramRecord,
     Shared,
@@ -50,6 +51,7 @@ from iridium.vm.runtime.subset import (
     exchange,
     i32,
     native,
+    store_release,
     u32,
     u64,
 )
@@ -253,6 +255,8 @@ def kill(worker: Worker, pid: u32, reason: i32) -> u32:
         if vm.stop_requested != KILL:
             vm.exit_reason = reason
             vm.stop_requested = u32(KILL)
+            if vm.account != 0:
+                store_release(at(Account, vm.account), "sweep", 1)
             if vm.state == ASLEEP:
                 wake(worker, vm)
             elif compare_exchange(vm, "state", IDLE, QUEUED):
@@ -343,6 +347,8 @@ def end(worker: Worker, vm: Record, reason: i32) -> None:
 def discard(shared: Shared, vm: Record) -> None:
     """Make the slot of a process that has ended free; for the host, once it has seen all that it wants."""
     release_memory(vm)
+    if vm.account != 0:
+        add_atomic(at(Account, vm.account), "users", u64(FOREVER))
     add_atomic(at(ProgramRecord, vm.program), "users", u64(FOREVER))
     release_slot(shared, vm)
 

@@ -6,7 +6,7 @@ In the subset of Python of :mod:`iridium.vm.runtime.subset`.
 from __future__ import annotations
 
 from iridium.vm.record import Record
-from iridium.vm.runtime.layout import ASLEEP, ENDED, IDLE, QUEUED, RUNNING, STOP, Shared, Worker
+from iridium.vm.runtime.layout import ASLEEP, ENDED, IDLE, QUEUED, RUNNING, STOP, Account, Shared, Worker
 from iridium.vm.runtime.locks import (
     acquire_events,
     acquire_mailbox,
@@ -154,6 +154,8 @@ def request_stop(shared: Shared, vm: Record) -> u32:
     not.
     """
     exchange(vm, "stop_requested", STOP)
+    if vm.account != 0:
+        store_release(at(Account, vm.account), "sweep", 1)
     if load_acquire(vm, "state") == ASLEEP:
         acquire_mailbox(vm)
         if vm.state == ASLEEP:

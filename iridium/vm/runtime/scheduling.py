@@ -9,13 +9,14 @@ may run together, so that those that only compute get their share beside them.
 A VM is queued, running, asleep (it waits for a message or a point in time) or idle. What becomes idle is put on
 the list of events, under one lock with that change, so that the host sees each end once. The host may stop a VM
 at any time: it sets ``stop_requested`` and waits until the VM does not run; a VM that is stopped in the queue is
-dropped by the worker that comes across it.
+dropped by the worker that comes across it. One whose account is empty is parked there, and counts as queued.
 """
 
 from __future__ import annotations
 
 from iridium.vm.output import Ring
 from iridium.vm.record import Record, Stop, Waiting
+from iridium.vm.runtime.accounts import draw_or_park, let_next, put_back
 from iridium.vm.runtime.layout import (
     ASLEEP,
     FOREVER,
@@ -24,6 +25,7 @@ from iridium.vm.runtime.layout import (
     PROCESS,
     QUEUED,
     RUNNING,
+    Account,
     Shared,
     Worker,
 )
@@ -127,6 +129,8 @@ def turn(shared: Shared, worker: Worker, vm: Record) -> None:
     """Give one VM its turn."""
     vm.worker = address(worker)
     exchange(vm, "state", RUNNING)
+    if vm.account != 0:
+        let_next(worker, at(Account, vm.account))
     if vm.stop_requested != 0 and stopped(shared, worker, vm) != 0:
         return
     budget = u64(shared.turn)
@@ -134,7 +138,13 @@ def turn(shared: Shared, worker: Worker, vm: Record) -> None:
         budget *= u64(shared.alone)
     if vm.limit < budget:
         budget = vm.limit
+    if vm.account != 0 and budget != 0:
+        budget = draw_or_park(vm, budget)
+        if budget == 0:
+            return
     left = advance(vm, budget)
+    if vm.account != 0:
+        put_back(at(Account, vm.account), left)
     if vm.limit != FOREVER:
         vm.limit -= budget - left
     vm.turns += 1

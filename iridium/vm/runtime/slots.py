@@ -8,6 +8,7 @@ from iridium.isa import WORD, Fault
 from iridium.vm.machine import HEAP_START
 from iridium.vm.output import ITEM, RING_HEADER
 from iridium.vm.record import Record
+from iridium.vm.runtime.accounts import inherit
 from iridium.vm.runtime.layout import (
     FOREVER,
     FREE,
@@ -135,6 +136,7 @@ def begin(worker: Worker, program: u64, pc: u32, parent: u32) -> u64:
     vm.parent = parent
     vm.worker = address(worker)
     vm.state = u32(NEW)
+    inherit(shared, vm, parent)
     add_atomic(at(ProgramRecord, program), "users", 1)
     add_atomic(shared, "spawned", 1)
     # Last: somebody may guess its pid, and from now on it is one.
