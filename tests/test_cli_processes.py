@@ -335,6 +335,27 @@ def test_a_slow_pipe_gets_all(started: Started, where: str) -> None:
     assert so_far(node) == 0
 
 
+@pytest.mark.processes
+@needs_installation
+def test_a_pipe_that_is_closed(started: Started) -> None:
+    """`iridium spawn --wait | head -1` ends as `iridium run` does: SIGPIPE's status, and not a word."""
+    (a,) = started.nodes("a")
+    (started.root / "long.iasm").write_text(LONG_LINES)
+    with subprocess.Popen(
+        [*COMMAND, "spawn", "long.iasm", "--wait", "--node", a.shell],
+        cwd=started.root,
+        env=environment(started.root, PYTHONPATH=str(Path(__file__).parents[1])),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(1) == b"0"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(PATIENCE) == 141
+
+
 def so_far(node: NodeProcess) -> int:
     """Instructions that the node's process has executed; 0 where there is none."""
     return sum(p["instructions"] for p in node.ask("!ps")["processes"] if p["program"] == "long.iasm")

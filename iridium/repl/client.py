@@ -64,11 +64,26 @@ def connect(host: str, port: int, *, connect_timeout: float = 5) -> Iterator[Ask
         ClientError: as from :func:`call`; from the commands, too.
     """
     where = f"{host}:{port}"
-    try:
-        with socket.create_connection((host, port), connect_timeout) as connection:
-            reader = _Reader(connection, where)
+    with _blaming(where):
+        connection = socket.create_connection((host, port), connect_timeout)
+    with connection:
+        reader = _Reader(connection, where)
+        with _blaming(where):
             _expect_greeting(reader, connect_timeout)
-            yield lambda command, timeout, on_output=None: _ask(reader, command, timeout, on_output)
+        yield lambda command, timeout, on_output=None: _ask(reader, command, timeout, on_output)
+
+
+@contextlib.contextmanager
+def _blaming(where: str) -> Iterator[None]:
+    """Turn what goes wrong with a connection into words about it.
+
+    Nothing else may happen in here: whoever writes what has come to a pipe can find that broken, too.
+
+    Raises:
+        ClientError: it went wrong.
+    """
+    try:
+        yield
     except ConnectionRefusedError:
         raise ClientError(f"nothing listens at {where}; {_REMEDY}") from None
     except (ConnectionResetError, BrokenPipeError):
@@ -133,18 +148,26 @@ def _expect_greeting(reader: _Reader, connect_timeout: float) -> None:
 
 def _ask(reader: _Reader, command: str, timeout: float, on_output: Callable[[str], None] | None) -> dict[str, Any]:
     deadline = time.monotonic() + timeout
-    reader.connection.settimeout(timeout)
-    reader.connection.sendall(f"{command} --json\n".encode())
+    with _blaming(reader.where):
+        reader.connection.settimeout(timeout)
+        reader.connection.sendall(f"{command} --json\n".encode())
     while True:
-        # Texts from other nodes may come in between; the answer alone is an object, and what is printed before it.
-        while not (line := reader.line(deadline)).startswith(b"{"):
-            pass
-        try:
-            answer = json.loads(line)
-        except ValueError:
-            raise ClientError(f"{reader.where} answers with what is no JSON") from None
-        if not isinstance(answer, dict):
-            raise ClientError(f"{reader.where} answers with what is no JSON object")
+        with _blaming(reader.where):
+            answer = _object(reader, deadline)
         if on_output is None or answer.keys() != {"output"}:
             return answer
         on_output(str(answer["output"]))
+
+
+def _object(reader: _Reader, deadline: float) -> dict[str, Any]:
+    """The next object that a session says."""
+    # Texts from other nodes may come in between; the answer alone is an object, and what is printed before it.
+    while not (line := reader.line(deadline)).startswith(b"{"):
+        pass
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        raise ClientError(f"{reader.where} answers with what is no JSON") from None
+    if not isinstance(answer, dict):
+        raise ClientError(f"{reader.where} answers with what is no JSON object")
+    return answer
