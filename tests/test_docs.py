@@ -47,7 +47,8 @@ LIMIT_MODULES = (
 
 
 PROCESS_MODULES = (
-    "answering", "asking", "images", "kept", "names", "neighbour", "observing", "outbound", "uploads", "views",
+    "answering", "asking", "elsewhere", "images", "kept", "names", "neighbour", "observing", "outbound", "uploads",
+    "views",
 )  # fmt: skip
 """The modules of ``iridium.processes`` whose limits docs/processes.md lists."""
 

@@ -47,15 +47,18 @@ class Spawned(Result):
         pid: on this node, also where it runs on another.
         node: the node that was asked for, or "" for this one.
         program: what it runs.
+        there: what people call it on another node, ``PID@NODE``, with the pid that it has there; else "".
     """
 
     pid: int
     node: str
     program: str
+    there: str = ""
 
     def text(self) -> str:
         """A sentence."""
-        return f"process {self.pid} runs {self.program}" + (f" on {self.node}" if self.node else "")
+        here = f"; this node calls it {self.pid}" if self.there else ""
+        return f"process {self.there or self.pid} runs {self.program}{here}"
 
 
 class Ended(Result):
@@ -66,16 +69,18 @@ class Ended(Result):
         reason: its exit reason.
         how: the same in words.
         fault: of a crash: which, where and what was wrong; else "".
+        there: what people call it on another node, ``PID@NODE``; else "".
     """
 
     pid: int
     reason: int
     how: str
     fault: str
+    there: str = ""
 
     def text(self) -> str:
         """A sentence."""
-        return f"process {self.pid} ended: {self.fault or self.how}"
+        return f"process {self.there or self.pid} ended: {self.fault or self.how}"
 
 
 class HasEnded(Ended):
@@ -83,7 +88,7 @@ class HasEnded(Ended):
 
     def text(self) -> str:
         """A sentence."""
-        return f"process {self.pid} has ended: {self.fault or self.how}"
+        return f"process {self.there or self.pid} has ended: {self.fault or self.how}"
 
 
 class ImagePart(Result):
@@ -167,7 +172,7 @@ def start(
     def spawned(found: Process) -> Result | Deferred[Result]:
         nonlocal process
         process = found
-        result = Spawned(found.pid, on, title)
+        result = Spawned(found.pid, on, title, there_of(session, found.pid))
         if waits and not quiet:
             session.show(result, anyway=True)
         if waits:
@@ -185,14 +190,15 @@ def start(
             waiting = False
             session.reads_from(None)
             found.detach()
-            done.callback(Done(f"process {found.pid} goes on"))
+            done.callback(Done(f"process {session.node.reach.label(found.pid)} goes on"))
 
         done: Deferred[Result] = Deferred(stop)
 
         def ended(how: Exit) -> None:
             if waiting:
                 session.reads_from(None)
-                done.callback(Ended(found.pid, how.reason, how.text, how.fault))
+                there = there_of(session, found.pid)
+                done.callback(Ended(found.pid, how.reason, how.text, how.fault, there))
             else:
                 children.ended(found.pid, how)
 
@@ -207,6 +213,12 @@ def start(
         image, on=on, title=title, on_output=printed, on_missed=missed, parent=session.pid, waits=waits
     )
     return spawning.addCallbacks(spawned, failed)
+
+
+def there_of(session: Session, pid: int) -> str:
+    """``PID@NODE``, of a pid that stands for a process of another node; else ""."""
+    label = session.node.reach.label(pid)
+    return label if label != str(pid) else ""
 
 
 def _hash(text: str) -> str:
