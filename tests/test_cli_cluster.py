@@ -263,7 +263,7 @@ def test_a_pipe_that_nobody_reads_is_not_the_nodes_fault(shell: Callable[..., Sh
     """`iridium spawn --wait | head -1`: that standard output is closed is nothing that the connection has done."""
     node = shell(answers={"!go": b'{"output": "1"}\r\n{"reason": 0}\r\n'})
 
-    def closed(text: str) -> None:
+    def closed(event: dict[str, Any]) -> None:
         raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError), cluster_module.session(node.address) as tell:

@@ -337,6 +337,31 @@ def test_a_slow_pipe_gets_all(started: Started, where: str) -> None:
 
 @pytest.mark.processes
 @needs_installation
+def test_ctrl_c_of_waiting(started: Started) -> None:
+    """Ctrl-C of `iridium spawn --wait` ends the waiting, and says what goes on and how to end that."""
+    (a,) = started.nodes("a")
+    (started.root / "p.iasm").write_text(".data\nt: .asciiz 'up\\n'\n.code\nprts @t\nrecv $1 $2 $3\nhlt\n")
+    with subprocess.Popen(
+        [*COMMAND, "spawn", "p.iasm", "--wait", "--node", a.shell],
+        cwd=started.root,
+        env=environment(started.root, PYTHONPATH=str(Path(__file__).parents[1])),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"up\n"
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read().decode()
+        assert process.wait(PATIENCE) == 130
+    [running] = [p for p in a.ask("!ps")["processes"] if p["program"] == "p.iasm"]
+    pid = running["pid"]
+    assert said == f"iridium: process {pid} goes on; `iridium ps` shows it, `!kill {pid}` in the shell ends it\n"
+
+
+@pytest.mark.processes
+@needs_installation
 def test_a_pipe_that_is_closed(started: Started) -> None:
     """`iridium spawn --wait | head -1` ends as `iridium run` does: SIGPIPE's status, and not a word."""
     (a,) = started.nodes("a")

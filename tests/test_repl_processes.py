@@ -172,6 +172,17 @@ def test_spawn_and_wait(person: Person) -> None:
     assert lines[1:] == [{"output": "hello\n"}, {"pid": 3, "reason": 3, "how": "exit 3", "fault": "", "there": ""}]
 
 
+def test_who_waits_for_a_program_that_was_sent(person: Person) -> None:
+    """A tool is told first which process it waits for; a person sees the output and the end."""
+    data = assemble(HELLO).to_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    person.type(f"!spawn_image {digest} {len(data)} 0 {base64.b64encode(data).decode()}")
+    told = person.type(f"!spawn_sent {digest} --wait @ a title --json").splitlines()
+    assert json.loads(told[0]) == {"started": {"pid": 2, "node": "", "program": "a title", "there": ""}}
+    assert json.loads(told[1]) == {"output": "hello\n"}
+    assert person.type(f"!spawn_sent {digest} --wait @ a title") == "hello\nprocess 3 ended: exit 3\n>>> "
+
+
 def test_waiting_for_a_process_ends_with_stop(person: Person) -> None:
     """Nobody has to wait until a process ends, which goes on."""
     person.type("!spawn echo.iasm --wait")

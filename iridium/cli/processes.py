@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from iridium.cli import running
 from iridium.cli.cluster import ask, json_option, node_option, send_image, session, show_table
-from iridium.cli.status import PROGRAM_FAULT, USAGE, ExitError, of_stop_code
+from iridium.cli.status import PROGRAM_FAULT, USAGE, ExitError, of_stop_code, say
 from iridium.cli.streams import Output, display_name, read_file
+from iridium.repl.client import Ask
 from iridium.repl.listing import HEADER, pid_in_list, unlisted
 
 TIMEOUT = 30.0
@@ -35,7 +37,8 @@ def spawn(path: str, *, on: str, waits: bool, node: str, as_json: bool) -> None:
     """Start the program at PATH, a source or an image, as a process of a running node or its cluster.
 
     It is read and assembled here. Without --wait the process goes on by itself: `iridium ps` lists it, and the
-    shell's `!observe` shows what it prints.
+    shell's `!observe` shows what it prints. Ctrl-C ends the waiting of --wait, not the process, and says what the
+    process is called; the shell's `!kill` ends it.
     """
     name = display_name(path)
     data = running.load(read_file(path), name, line_table=True).to_bytes()
@@ -52,8 +55,34 @@ def spawn(path: str, *, on: str, waits: bool, node: str, as_json: bool) -> None:
             output.write(json.dumps(started) + "\n" if as_json else f"process {_called(started)} runs {name}\n")
             return
         printed: list[str] = []
-        ended = tell(command, FOR_EVER, printed.append if as_json else output.write)
+        ended = _wait(tell, command, printed.append if as_json else output.write)
     click.get_current_context().exit(_status_of(output, ended, as_json, printed))
+
+
+def _wait(tell: Ask, command: str, write: Callable[[str], None]) -> dict[str, Any]:
+    """How a process ends that a command starts and waits for.
+
+    Raises:
+        KeyboardInterrupt: it is not waited for any more; that it goes on has been said.
+    """
+    called = ""
+
+    def happened(event: dict[str, Any]) -> None:
+        nonlocal called
+        if "started" in event:
+            called = _called(event["started"])
+        else:
+            write(str(event["output"]))
+
+    try:
+        return tell(command, FOR_EVER, happened)
+    except KeyboardInterrupt:
+        if called:
+            lists = "iridium ps --all" if "@" in called else "iridium ps"
+            say(f"iridium: process {called} goes on; `{lists}` shows it, `!kill {called}` in the shell ends it")
+        else:
+            say("iridium: the process may have been started; `iridium ps --all` tells")
+        raise
 
 
 def _called(process: dict[str, Any]) -> str:

@@ -61,6 +61,20 @@ class Spawned(Result):
         return f"process {self.there or self.pid} runs {self.program}{here}"
 
 
+class Started(Result):
+    """A process that somebody waits for has been started: for tools, which may want to name it later.
+
+    Attributes:
+        started: which.
+    """
+
+    started: Spawned
+
+    def text(self) -> str:
+        """Nothing: whoever waits in the shell sees its output alone."""
+        return ""
+
+
 class Ended(Result):
     """How a process has ended that was waited for.
 
@@ -145,7 +159,7 @@ def start(
         title: what people call that.
         on: the node, or "" for this one.
         waits: whether the answer is how it has ended.
-        quiet: whether a session that waits is not told the pid first.
+        quiet: whether a session that waits is told the pid first only where it wants JSON.
     """
     children = session.children
     process: Process | None = None
@@ -173,8 +187,8 @@ def start(
         nonlocal process
         process = found
         result = Spawned(found.pid, on, title, there_of(session, found.pid))
-        if waits and not quiet:
-            session.show(result, anyway=True)
+        if waits:
+            session.show(Started(result) if quiet else result, anyway=True)
         if waits:
             session.reads_from(found)
         for text in early or ():
