@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, succeed
@@ -30,6 +30,9 @@ from iridium.processes.courier import Courier
 from iridium.processes.reach import Reach
 from iridium.processes.spinning import Spinning
 from iridium.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from iridium.vm.native.engine import Runtime
 
 JOIN_AGAIN_FIRST = 0.5
 """Seconds before a failed ``--join`` is tried again for the first time; doubled each time."""
@@ -90,6 +93,7 @@ class Node:
         self.config = config
         self.events = EventRing()
         self.scheduler = Scheduler(reactor, choice=config.engine, threads=config.threads)
+        self.scheduler.workers.on_loaded = self._machine_code_is_there
         self.logical_cores = config.threads
         self.data = DataDirectory(config.data_root_dir / directory_name(config.node_alias))
         try:
@@ -112,6 +116,15 @@ class Node:
         self._joining: list[Deferred[Any]] = []
         self._writing = DeferredLock()
         self._stopping = False
+
+    def _machine_code_is_there(self, runtime: Runtime) -> None:
+        """Say why programs have waited, where that was for more than a moment."""
+        seconds, built, directory = runtime.loading
+        if built:
+            kept = f"kept in {directory}" if directory is not None else "there is no directory to keep it in"
+            self.events.add(
+                "interpreter-built", "native", f"it took {seconds:.1f} s in which programs waited; {kept}"
+            )
 
     def _make_programs_dir(self) -> None:
         try:

@@ -98,6 +98,9 @@ class Stats(Result):
         machine: the session's.
         workers: each worker thread; none before the first program runs on.
         processes: those of the node, and what became of their messages.
+        loading: whether LLVM is being loaded, and programs that are hot wait for it.
+        load_seconds: how long that took, with the native interpreter, or None where it is not loaded.
+        built: whether the interpreter was built here, and not found on disk.
     """
 
     engine: str
@@ -108,6 +111,9 @@ class Stats(Result):
     machine: MachineStats
     workers: list[WorkerStats]
     processes: ProcessStats
+    loading: bool = False
+    load_seconds: float | None = None
+    built: bool = False
 
     def text(self) -> str:
         """Names and values, the session's machine first."""
@@ -122,13 +128,20 @@ class Stats(Result):
             rows.append(("compile time", f"{1e3 * machine.compile_seconds:.1f} ms{where}"))
         rows += [
             ("engine", self.engine),
-            ("LLVM", "loaded" if self.llvm else self.problem or "not loaded"),
+            ("LLVM", self._llvm()),
             ("threads", str(self.threads)),
             ("programs", f"{self.programs} running on this node"),
         ]
         for number, worker in enumerate(self.workers):
             rows.append((f"worker {number}", f"{worker.turns} turns, {worker.instructions} instructions"))
         return columns([*rows, *self.processes.rows()])
+
+    def _llvm(self) -> str:
+        if self.loading:
+            return "being loaded, and hot programs wait; where nothing is cached, that takes a second or two, once"
+        if self.load_seconds is None:
+            return "loaded" if self.llvm else self.problem or "not loaded"
+        return f"loaded in {self.load_seconds:.1f} s" + (", in which the interpreter was built" * self.built)
 
 
 def show_stats(session: Session, arguments: list[str]) -> Answer:
@@ -144,6 +157,9 @@ def show_stats(session: Session, arguments: list[str]) -> Answer:
         _machine(session),
         [WorkerStats(*counts) for counts in workers.worker_counts] if workers is not None else [],
         _processes(session),
+        workers is not None and workers.loading,
+        workers.load_seconds if workers is not None else None,
+        workers is not None and workers.built,
     )
 
 
