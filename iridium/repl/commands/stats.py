@@ -69,8 +69,8 @@ class ProcessStats(msgspec.Struct):
             ("processes", f"{self.alive} pids on this node"),
             (
                 "messages",
-                f"{self.dead_letters} to nobody, {self.overruns} to full mailboxes, {self.unread} unread, "
-                f"{self.lost} lost with a node",
+                f"{self.dead_letters} to nobody, {self.overruns} to full mailboxes, {self.unread} unread when "
+                f"their receivers ended, {self.lost} not yet sent when a node was lost",
             ),
         ]
         if self.false_images:
@@ -79,8 +79,9 @@ class ProcessStats(msgspec.Struct):
             rows.append(
                 (
                     f"node {e.node}",
-                    f"{e.sent} payloads sent, {e.received} received, {e.dropped} dropped, {e.resent} resent, "
-                    f"{e.repeated} repeated; {e.refused} messages refused, {e.unknown} pids unknown",
+                    f"{e.sent} payloads sent, {e.received} received, {e.resent} resent, {e.repeated} repeated, "
+                    f"{e.dropped} not known to have arrived; {e.refused} messages refused, "
+                    f"{e.unknown} pids unknown",
                 )
             )
         return rows
