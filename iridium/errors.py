@@ -28,6 +28,28 @@ class ImageError(IridiumError):
         self.problem = problem
 
 
+LONGEST_EXCERPT = 110
+"""Columns of a line that a diagnostic shows: a line of a terminal, and all of the lines that people write."""
+
+CUT = "..."
+"""Stands for the rest of a line."""
+
+
+def escaped(character: str) -> str:
+    """A character as a terminal may get it: as it is, or an escape where it does not print."""
+    printable = character.isprintable() or character == "\t"
+    return character if printable else character.encode("unicode_escape").decode()
+
+
+def _fitting(pieces: list[str], room: int) -> list[str]:
+    """As many of the pieces as there is room for, from the first on."""
+    for count, piece in enumerate(pieces):
+        room -= len(piece)
+        if room < 0:
+            return [*pieces[:count], CUT]
+    return pieces
+
+
 class Diagnostic:
     """One mistake in a source text.
 
@@ -67,14 +89,34 @@ class Diagnostic:
 
     def headline(self) -> str:
         """``file:line:column: error: message``, the form that editors know how to jump to."""
-        return f"{self.file}:{self.line}:{self.column}: error: {self.message}"
+        return "".join(map(escaped, f"{self.file}:{self.line}:{self.column}: error: {self.message}"))
 
     def render(self) -> str:
-        """The headline, the source line with a caret under the token, and the suggestion."""
+        """The headline, the source line with a caret under the token, and the suggestion.
+
+        What does not print is shown as escapes. Of a line that is longer than :data:`LONGEST_EXCERPT` there is the
+        part around the caret.
+        """
+        before, after = self._excerpt()
         # A tab counts as one column, so it is kept in the margin for the caret to stand right.
-        margin = "".join("\t" if c == "\t" else " " for c in self.source[: self.column - 1])
-        text = f"{self.headline()}\n    {self.source}\n    {margin}{'^' * max(1, self.width)}"
+        margin = "".join("\t" if piece == "\t" else " " * len(piece) for piece in before)
+        carets = "^" * max(1, sum(map(len, after[: self.width])))
+        text = f"{self.headline()}\n    {''.join(before)}{''.join(after)}\n    {margin}{carets}"
         return f"{text}\n    {self.suggestion}" if self.suggestion else text
+
+    def _excerpt(self) -> tuple[list[str], list[str]]:
+        """What is shown of the line before the caret and from it on, character by character."""
+        at = self.column - 1
+        # One character more than there can be room for, so that it shows where something is cut.
+        before = list(map(escaped, self.source[max(0, at - LONGEST_EXCERPT - 1) : at]))
+        after = list(map(escaped, self.source[at : at + LONGEST_EXCERPT + 1]))
+        left, right = (sum(map(len, pieces)) for pieces in (before, after))
+        if left + right <= LONGEST_EXCERPT:
+            return before, after
+        # Half of it for each side, and what one side does not need for the other.
+        half = LONGEST_EXCERPT // 2
+        before = _fitting(before[::-1], max(half, LONGEST_EXCERPT - right))[::-1]
+        return before, _fitting(after, max(half, LONGEST_EXCERPT - left))
 
 
 class SourceError(IridiumError):

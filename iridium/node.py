@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, succeed
@@ -35,6 +35,9 @@ from iridium.processes.reach import Reach
 from iridium.processes.spinning import Spinning
 from iridium.roles import Role
 from iridium.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from iridium.vm.native.engine import Runtime
 
 JOIN_AGAIN_FIRST = 0.5
 """Seconds before a failed ``--join`` is tried again for the first time; doubled each time."""
@@ -120,6 +123,7 @@ class Node:
         self.limits = config.limits
         self.events = EventRing()
         self.scheduler = Scheduler(reactor, choice=config.engine, threads=config.threads, limits=config.limits)
+        self.scheduler.workers.on_loaded = self._machine_code_is_there
         self.logical_cores = config.threads
         self.data = DataDirectory(config.data_directory())
         try:
@@ -177,6 +181,15 @@ class Node:
         self.events.add("reread", "trust", str(trust))
         if not (self.mesh.machine.table.living() or self._joining or self.me.left):
             self._join_those_named()
+
+    def _machine_code_is_there(self, runtime: Runtime) -> None:
+        """Say why programs have waited, where that was for more than a moment."""
+        seconds, built, directory = runtime.loading
+        if built:
+            kept = f"kept in {directory}" if directory is not None else "there is no directory to keep it in"
+            self.events.add(
+                "interpreter-built", "native", f"it took {seconds:.1f} s in which programs waited; {kept}"
+            )
 
     def _make_programs_dir(self) -> None:
         try:

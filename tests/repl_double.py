@@ -169,6 +169,12 @@ class FakeAsking:
     def home_of(self, pid: int) -> None:
         return None
 
+    def home(self, pid: int) -> None:
+        return None
+
+    def label(self, pid: int) -> str:
+        return str(pid)
+
     def observe(self, pid: int, observer: object) -> None:
         return None
 

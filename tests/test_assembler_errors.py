@@ -8,7 +8,7 @@ import pytest
 
 from iridium.assembler import MAX_NAME, assemble, decode_source
 from iridium.assembler.syntax import MAX_SOURCE, split_lines
-from iridium.errors import AssemblyError, Diagnostic
+from iridium.errors import CUT, LONGEST_EXCERPT, AssemblyError, Diagnostic
 
 
 def mistakes(source: str) -> list[Diagnostic]:
@@ -122,7 +122,7 @@ def marked(diagnostic: Diagnostic) -> str:
         ("\tadd $1 $2 é", "é", "unexpected character `é` (U+00E9)", None),
         ("hlt\u00a0", "\u00a0", "unexpected character U+00A0 NO-BREAK SPACE", None),
         ("hlt \x1b", "\x1b", "unexpected character U+001B", None),
-        ("hlt \0", "\0", "unexpected character U+0000", None),
+        ("hlt \0", "\0", "unexpected character U+0000", "is that a binary file?"),
         ("hlt \x0c", "\x0c", "unexpected character U+000C", None),
         ("été: hlt", "é", "unexpected character `é`", None),
         ("hlt !", "!", "unexpected character `!`", None),
@@ -317,6 +317,43 @@ def test_bytes_that_are_not_utf8(data: bytes, line: int, column: int, byte: str)
         decode_source(data, "f")
     (found,) = caught.value.diagnostics
     assert (found.file, found.line, found.column) == ("f", line, column)
+
+
+@pytest.mark.parametrize(
+    ("line", "marked_as"),
+    [
+        ("x" * 70 + " foo! " + "y" * 500, "!"),
+        ("bar" + "y" * 500, "bar" + "y" * (LONGEST_EXCERPT - 3) + CUT),
+        ("add $1 $2 '" + "z" * 400 + "' %", "%"),
+        ("add " + "\x1b" * 3 + "\0" * 400, "\\x1b"),
+        ("\tnop 'a\x1b[2J' \x85", "\\x85"),
+    ],
+)
+def test_what_is_shown_of_a_line(line: str, marked_as: str) -> None:
+    """Of a long line there is the part around the caret, and what does not print is an escape: no file drives a
+    terminal or fills it. The caret stands under the token all the same.
+    """
+    said = [found.render().split("\n") for found in mistakes(f".code\n{line}")]
+    for _, excerpt, carets, *_ in said:
+        assert excerpt.replace("\t", "").isprintable()
+        assert len(excerpt) <= 4 + LONGEST_EXCERPT + 2 * len(CUT)
+        assert len(carets) <= len(excerpt)
+    shown = [excerpt[carets.index("^") : carets.rindex("^") + 1] for _, excerpt, carets, *_ in said]
+    assert marked_as in shown
+
+
+@pytest.mark.parametrize("data", [b"\x7fELF\x02\x01\0\0\xd0", b"\x89PNG\r\n\x1a\n\0\0"])
+def test_a_binary_file(data: bytes) -> None:
+    """What is no text at all is called so, and its bytes do not reach the terminal."""
+    with pytest.raises(AssemblyError, match="that is a binary file, not a source") as caught:
+        decode_source(data, "f")
+    assert str(caught.value).replace("\n", "").isprintable()
+
+
+def test_a_file_in_utf_16() -> None:
+    """It has zeros too, but somebody has written it."""
+    with pytest.raises(AssemblyError, match="save the file in UTF-8"):
+        decode_source(".code\nhlt".encode("utf-16"), "f")
 
 
 def test_the_size_of_a_source_is_limited() -> None:

@@ -262,6 +262,17 @@ def test_a_node_without_room(shell: Callable[..., Shell]) -> None:
     fails(call("members", "--node", node.address), "no room for another session")
 
 
+def test_a_pipe_that_nobody_reads_is_not_the_nodes_fault(shell: Callable[..., Shell]) -> None:
+    """`iridium spawn --wait | head -1`: that standard output is closed is nothing that the connection has done."""
+    node = shell(answers={"!go": b'{"output": "1"}\r\n{"reason": 0}\r\n'})
+
+    def closed(event: dict[str, Any]) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError), cluster_module.session(node.address) as tell:
+        tell("!go", 5, closed)
+
+
 # --- which node ---
 
 

@@ -153,11 +153,12 @@ def test_fault_in_an_image_names_what_the_image_knows() -> None:
         (b".code\nlaod $1 #1\nload $32 #1\n", ["p:2:1: error", "p:3:6: error", "^"]),
         (b"", ["p:1:1: error"]),
         (b".code\n\xff", ["p:2:1: error", "UTF-8"]),
+        (b"\x7fELF\0\xff", ["p:1:6: error: that is a binary file", "\n    \\x7fELF\\x00", f"\n{15 * ' '}^\n"]),
         (b"EPIE", ["p: not an Iridium image: header"]),
         (image(b"") + b"\x01", ["p: not an Iridium image: line table"]),
         (b"EPIE\x02" + bytes(63), ["p: not an Iridium image: version"]),
     ],
-    ids=["mistakes", "empty", "not text", "short image", "trailing bytes", "newer image"],
+    ids=["mistakes", "empty", "not text", "binary", "short image", "trailing bytes", "newer image"],
 )
 def test_a_wrong_program(content: bytes, words: list[str], options: list[str]) -> None:
     """Protects 65: stdout stays empty, whatever was asked for, and stderr says what is wrong and where."""

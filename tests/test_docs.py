@@ -30,7 +30,8 @@ from iridium.options import OPTIONS
 from iridium.processes import wire
 from iridium.processes.kept import Dead, Live
 from iridium.processes.outbound import letters
-from iridium.processes.types import ProcessInfo
+from iridium.processes.types import Exchange, ProcessInfo
+from iridium.repl.commands.stats import ProcessStats
 from iridium.supervision import messages as gossip
 from iridium.supervision.types import Claim, Record
 from iridium.supervision.types import Program as SupervisedProgram
@@ -42,6 +43,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 TEXT = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 
+REPLICAS = (ROOT / "iridium/supervision/replicas.py").read_text(encoding="utf-8")
+
 LIMIT_MODULES = (
     "accepting", "connecting", "conversation", "dialling", "identity", "link", "liveness", "membership", "mesh",
     "messages", "post", "questions", "rules", "session", "streams", "table",
@@ -50,7 +53,8 @@ LIMIT_MODULES = (
 
 
 PROCESS_MODULES = (
-    "answering", "asking", "images", "kept", "names", "neighbour", "observing", "outbound", "uploads", "views",
+    "answering", "asking", "elsewhere", "images", "kept", "names", "neighbour", "observing", "outbound", "uploads",
+    "views",
 )  # fmt: skip
 """The modules of ``iridium.processes`` whose limits docs/processes.md lists."""
 
@@ -355,6 +359,25 @@ def test_limits_of_the_native_engines_are_those_of_the_code() -> None:
         assert getattr(importlib.import_module(f"iridium.{module}"), constant) == value, name
     most = f"{int(told['scheduler.workers.MOST_RUNNING']):,}".replace(",", " ")
     assert f"and {most} where it has" in TEXT["docs/shell.md"]
+
+
+def test_every_counter_is_told() -> None:
+    """docs/shell.md tells the counters of `!stats` apart: each field has its row."""
+    told = " ".join(row[1] for row in table_rows("docs/shell.md", "Counters and events") if len(row) == 3)
+    fields = {*ProcessStats.__struct_fields__, *Exchange.__struct_fields__} - {"node"}
+    assert set(re.findall(r"`(\w+)`", told)) == fields
+
+
+def test_every_event_is_told() -> None:
+    """docs/shell.md says of each kind of event that the code has when it happens."""
+    told = " ".join(row[0] for row in table_rows("docs/shell.md", "Counters and events"))
+    kinds = set()
+    for path in (ROOT / "iridium").rglob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        kinds |= set(re.findall(r"(?:events\.add|event|_complain)\(\s*\"([a-z-]+)\"", source))
+    kinds |= {f"replica-{kind}" for kind in re.findall(r"Ending\(\"([a-z-]+)\"", REPLICAS)}
+    assert kinds - set(re.findall(r"`([a-z-]+)`", told)) == set()
+    assert len(kinds) > 20
 
 
 def test_there_are_programs() -> None:

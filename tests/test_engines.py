@@ -20,6 +20,7 @@ from iridium.errors import OptionError
 from iridium.options import configure
 from iridium.scheduler import Scheduler
 from iridium.vm import VM, Program, Stop
+from iridium.vm import engine as engine_module
 from iridium.vm.engine import (
     ENGINES,
     NEEDS_LLVMLITE,
@@ -403,6 +404,17 @@ def test_compiling_is_cancelled_before_it_has_begun(monkeypatch: pytest.MonkeyPa
     with pytest.raises(native.CancelledError):
         runtime.compile(long, go_on)
     assert len(asked) == 5
+
+
+@needs_llvmlite
+def test_building_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter is built once, and whoever has somebody to tell hears of it before it is."""
+    told: list[str] = []
+    monkeypatch.setattr(engine_module, "on_build", lambda: told.append("building"))
+    first, second = native.Runtime(tmp_path).loading, native.Runtime(tmp_path).loading
+    assert told == ["building"]
+    assert (first.built, second.built, second.directory) == (True, False, tmp_path)
+    assert first.seconds > second.seconds > 0
 
 
 @needs_llvmlite

@@ -60,6 +60,32 @@ def until_workers_run(session: Conversation, tier: str) -> None:
         assert time.monotonic() < deadline, told
 
 
+def test_building_is_shown(started: Started, node: NodeProcess) -> None:
+    """The first hot program of an installation stands still while the interpreter is built: `!stats` says so, and
+    afterwards an event does.
+    """
+    session = greeted(started, node)
+    session.send(LOOP.encode())
+    until_workers_run(session, "compiled")
+    told = stats(session)
+    assert told["built"]
+    assert not told["loading"]
+    assert told["load_seconds"] > 0
+    session.send("!stop")
+    [event] = [e for e in node.ask("!events")["events"] if e["kind"] == "interpreter-built"]
+    assert f"in which programs waited; kept in {started.root.parent}" in event["detail"]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_building_is_told_to_a_person(started: Started, terminal: bool) -> None:
+    """`iridium run` says why it stands still the first time, where somebody watches."""
+    (started.root / "hot.iasm").write_text(".code\ncloop #50000\nl: inc $0\nloop @l\nprti $0\nhlt\n")
+    for already in (False, True):
+        said = started.process(*COMMAND, "run", "hot.iasm", terminal=terminal).rest()
+        note = "iridium: building the native interpreter, once: this takes a second or two\n"
+        assert said == (note if terminal and not already else "") + "50001"
+
+
 def test_stop_and_interrupt(started: Started, node: NodeProcess) -> None:
     """An endless loop in compiled code ends at `!stop`, and at Ctrl-C, as soon as a person can tell."""
     session = greeted(started, node)

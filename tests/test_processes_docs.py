@@ -116,16 +116,18 @@ def test_listing_and_waiting(cluster: tuple[Started, NodeProcess, NodeProcess], 
     program = tmp_path / "wait.iasm"
     program.write_text(".code\nrecv $1 $2 $3\nhlt\n")
     done = command_on(a, everything.root, "spawn", str(program), "--on", "b")
-    [pid] = re.findall(r"process (\d+) runs .*wait\.iasm on b\n", done.stdout)
+    [pid] = re.findall(r"process (\d+@b) runs .*wait\.iasm\n", done.stdout)
     done = command_on(a, everything.root, "ps", "--all")
-    assert re.search(r"^b +\d+ +- +\S*wait\.iasm +waiting", done.stdout, re.MULTILINE)
+    assert re.search(rf"^b +{pid} +- +\S*wait\.iasm +waiting", done.stdout, re.MULTILINE)
     assert a.ask(f"!kill {pid}") == {"message": f"{pid} is killed"}
     program.write_text(".code\nload $1 #9\nhltr $1\n")
     assert command_on(a, everything.root, "spawn", str(program), "--wait").returncode == 9
     program.write_text(".code\nload $1 #0\ndiv $1 $1 $1\n")
     done = command_on(a, everything.root, "spawn", str(program), "--on", "b", "--wait")
     assert done.returncode == 70
-    assert "division-by-zero at line 3" in done.stderr
+    [pid] = re.findall(r"^iridium: process (\d+@b) ended: division-by-zero at line 3", done.stderr)
+    dead = a.ask(f"!why {pid}")["dead"]
+    assert (f"{dead['pid']}@{dead['node']}", dead["line"]) == (pid, 3)
     done = command_on(a, everything.root, "spawn", str(program), "--on", "c")
     assert (done.returncode, done.stderr) == (1, "iridium: no member is called c; !cluster_members lists them\n")
 

@@ -665,6 +665,9 @@ def test_stats(person: Person) -> None:
             "nodes": [],
         },
         "rate": None,
+        "loading": False,
+        "load_seconds": None,
+        "built": False,
     }
     words = person.type("!stats")
     assert re.search(r"^instructions +2$", words, re.MULTILINE)
@@ -689,9 +692,33 @@ def test_stats_in_words() -> None:
     assert re.search(r"^compile time +12.3 ms, from the cache$", text, re.MULTILINE)
     assert re.search(r"^LLVM +no llvmlite$", text, re.MULTILINE)
     assert re.search(r"^worker 0 +7 turns, 8 instructions$", text, re.MULTILINE)
-    assert re.search(r"^messages +4 to nobody, 5 to full mailboxes, 6 unread, 7 lost with a node$", text, re.M)
+    assert re.search(
+        r"^messages +4 to nobody, 5 to full mailboxes, 6 unread when .*, 7 not yet sent when a node", text, re.M
+    )
     assert re.search(r"^images +8 not what their hash says$", text, re.M)
-    assert re.search(r"^node beta +1 payloads sent, 2 .* 6 messages refused, 7 pids unknown$", text, re.M)
+    assert re.search(
+        r"^node beta +1 payloads sent, .* 5 not known to have arrived; 6 messages refused, 7 pids unknown$",
+        text,
+        re.M,
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (
+            (True, None, False),
+            "being loaded, and hot programs wait; where nothing is cached, that takes a second or ",
+        ),
+        ((False, 0.12, False), "loaded in 0.1 s\n"),
+        ((False, 1.26, True), "loaded in 1.3 s, in which the interpreter was built\n"),
+    ],
+)
+def test_stats_of_loading(fields: tuple[bool, float | None, bool], said: str) -> None:
+    """Whoever sees a hot program stand still learns that it waits for machine code, and for how long it has."""
+    machine = MachineStats("reference", 5, 6, None, False, True)
+    stats = Stats("auto", not fields[0], None, 2, 1, machine, [], ProcessStats(1, 0, 0, 0, 0, 0, []), *fields)
+    assert said in f"{stats.text()}\n"
 
 
 def test_stats_of_messages(person: Person) -> None:

@@ -169,7 +169,18 @@ def test_spawn_and_wait(person: Person) -> None:
         == "process 2 runs hello.iasm\nhello\nprocess 2 ended: exit 3\n>>> "
     )
     lines = [json.loads(line) for line in person.type("!spawn hello.iasm --wait --json").splitlines()[:-1]]
-    assert lines[1:] == [{"output": "hello\n"}, {"pid": 3, "reason": 3, "how": "exit 3", "fault": ""}]
+    assert lines[1:] == [{"output": "hello\n"}, {"pid": 3, "reason": 3, "how": "exit 3", "fault": "", "there": ""}]
+
+
+def test_who_waits_for_a_program_that_was_sent(person: Person) -> None:
+    """A tool is told first which process it waits for; a person sees the output and the end."""
+    data = assemble(HELLO).to_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    person.type(f"!spawn_image {digest} {len(data)} 0 {base64.b64encode(data).decode()}")
+    told = person.type(f"!spawn_sent {digest} --wait @ a title --json").splitlines()
+    assert json.loads(told[0]) == {"started": {"pid": 2, "node": "", "program": "a title", "there": ""}}
+    assert json.loads(told[1]) == {"output": "hello\n"}
+    assert person.type(f"!spawn_sent {digest} --wait @ a title") == "hello\nprocess 3 ended: exit 3\n>>> "
 
 
 def test_waiting_for_a_process_ends_with_stop(person: Person) -> None:
@@ -393,7 +404,7 @@ def test_the_output_of_one_that_has_ended(person: Person) -> None:
     assert person.type("!observe 2") == "hello\nprocess 2 has ended: exit 3\n>>> "
     assert person.type("!observe 2@alpha") == "hello\nprocess 2 has ended: exit 3\n>>> "
     said = [json.loads(line) for line in person.type("!observe 2 --json").splitlines()[:-1]]
-    assert said == [{"output": "hello\n"}, {"pid": 2, "reason": 3, "how": "exit 3", "fault": ""}]
+    assert said == [{"output": "hello\n"}, {"pid": 2, "reason": 3, "how": "exit 3", "fault": "", "there": ""}]
     outputs = person.node.processes.outputs
     outputs.renew(2)
     assert outputs.of(2) == ""
@@ -442,7 +453,7 @@ def test_a_list_says_what_is_not_in_it(person: Person, monkeypatch: pytest.Monke
     told = answer(person, "!ps")
     assert ([p["pid"] for p in told["processes"]], told["more"], told["silent"]) == ([1, 2], {"alpha": 2}, [])
     assert person.type("!ps --all").endswith("\n2 more on alpha\n>>> ")
-    listing = ProcessList([], {}, ["beta"])
+    listing = ProcessList([], {}, ["beta"], "alpha")
     assert listing.text().endswith("\nbeta did not answer")
 
 

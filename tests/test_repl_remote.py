@@ -14,6 +14,7 @@ from iridium.processes import Exit, Process, observing, views, wire
 from iridium.processes.kept import Past
 from iridium.processes.reach import Reach
 from iridium.processes.types import NoSuchProcessError
+from iridium.repl.commands.processes import WhyResult
 from iridium.testing import SimulatedNode
 from tests.local import switch
 from tests.test_processes_simulated import WAITER, Cluster
@@ -213,8 +214,8 @@ def test_the_past_of_another_node() -> None:
     process = spawn(cluster, [], ".data\nh: .asciiz 'hello'\n.code\nprts @h\nload $1 #3\nhltr $1\n")
     cluster.until(lambda: process.exit is not None)
     there = reach(a)
-    assert result(cluster, there.past("1@b")) == Past(1, Exit(3, "exit 3"), "hello")
-    assert result(cluster, there.past(str(process.pid))) == Past(process.pid, Exit(3, "exit 3"), "hello")
+    assert result(cluster, there.past("1@b")) == Past(1, Exit(3, "exit 3"), "hello", node="b")
+    assert result(cluster, there.past(str(process.pid))) == Past(1, Exit(3, "exit 3"), "hello", node="b")
     for what in ("9@b", "9", "name@b"):
         with pytest.raises(NoSuchProcessError):
             result(cluster, there.past(what))
@@ -225,6 +226,72 @@ def test_the_past_of_another_node() -> None:
         "normal",
         ["process-started", "process-ended"],
     )
+
+
+CRASHING = ".data\nh: .asciiz 'hello'\n.code\nprts @h\nload $5 #77\nrecv $1 $2 $3\ndiv $1 $9 $1\n"
+
+
+def crashing(cluster: Cluster) -> Process:
+    """A process of b that a has started, that crashes at a message, and has another pid at a than at b."""
+    a, _ = cluster.nodes
+    for _ in range(3):
+        cluster.spawn(a, WAITER)
+    process = spawn(cluster, [], CRASHING)
+    assert process.pid > 3
+    return process
+
+
+def test_both_pids_of_a_process_of_another_node() -> None:
+    """Whoever starts a process on another node is told the pid that it has there, and can say that or their own:
+    also once it has ended, and then everything is asked there.
+    """
+    cluster = Cluster()
+    process = crashing(cluster)
+    there = reach(cluster.nodes[0])
+    assert there.label(process.pid) == "1@b"
+    assert there.label(1) == "1"
+    live = result(cluster, there.why("1@b"))
+    assert WhyResult(live=live).text().startswith("process 1@b is waiting; ")
+    assert result(cluster, there.why(str(process.pid))) == live
+    with pytest.raises(NoSuchProcessError, match=f"did you mean 1@b, which is {process.pid} on this node"):
+        result(cluster, there.find(f"{process.pid}@b"))
+    cluster.nodes[1].processes.send(1, 1)
+    cluster.until(lambda: process.exit is not None)
+    assert there.label(process.pid) == "1@b"
+    dead = result(cluster, there.why(str(process.pid)))
+    assert (dead.node, dead.pid, dead.registers[5]) == ("b", 1, 77)
+    assert [event.kind for event in dead.events] == ["process-crashed"]
+    assert result(cluster, there.why("1@b")) == dead
+    assert WhyResult(dead=dead).text().startswith("process 1@b ended: division-by-zero")
+    for what in (f"{process.pid}@b", "900@b"):
+        for ask in (there.why, there.past, there.find):
+            with pytest.raises(NoSuchProcessError, match="did you mean 1@b" if what[0] != "9" else "!ps lists"):
+                result(cluster, ask(what))
+
+
+def test_a_process_whose_node_has_gone() -> None:
+    """What is known of it here is told, and why no more; a node that was started again is not asked, since the pid
+    is another's there.
+    """
+    cluster = Cluster()
+    a, b = cluster.nodes
+    process = crashing(cluster)
+    there = reach(a)
+    cluster.nodes[1].processes.send(1, 1)
+    cluster.until(lambda: process.exit is not None)
+    cluster.network.crash(b)
+    cluster.until(lambda: not cluster.courier(a).up())
+    gone = result(cluster, there.why(str(process.pid)))
+    assert (gone.pid, gone.node, gone.output, gone.how.reason) == (1, "b", "hello", -7)
+    text = WhyResult(past=gone).text()
+    assert "process 1@b ended: division-by-zero" in text
+    assert "\nno more is known of it: b is not up\n" in text
+    with pytest.raises(CommandError, match="b is not up"):
+        result(cluster, there.why("1@b"))
+    cluster.network.restart(b)
+    cluster.until(lambda: bool(cluster.courier(a).up()))
+    again = result(cluster, there.why(str(process.pid)))
+    assert (again.how, again.note) == (gone.how, "no more is known of it: b was started again since")
 
 
 def test_who_did_not_answer_and_what_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

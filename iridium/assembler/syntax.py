@@ -7,6 +7,7 @@ that it refuses is taken apart, to say what is wrong with it and where. What an 
 
 from __future__ import annotations
 
+import codecs
 import re
 import unicodedata
 from typing import NamedTuple
@@ -57,7 +58,8 @@ def decode_source(data: bytes, file: str) -> str:
         file: its name, for people.
 
     Raises:
-        AssemblyError: it is not UTF-8; the diagnostic points at the first byte that is not.
+        AssemblyError: it is not UTF-8; the diagnostic points at the first byte that is not, and says so where the
+            file is no text at all.
     """
     try:
         text = data.decode()
@@ -66,15 +68,21 @@ def decode_source(data: bytes, file: str) -> str:
         line_end = data.find(b"\n", error.start)
         line = data[line_start : line_end if line_end >= 0 else len(data)]
         before = data[line_start : error.start].decode()
+        problem = f"byte 0x{data[error.start]:02x} is not UTF-8 text"
+        suggestion = "save the file in UTF-8; an executable image is loaded, not assembled"
+        # UTF-16 has them too.
+        if b"\0" in data and not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            problem = f"that is a binary file, not a source: {problem}"
+            suggestion = "name a source, or an image that `iridium assemble` has made"
         raise AssemblyError(
             [
                 Diagnostic(
-                    f"byte 0x{data[error.start]:02x} is not UTF-8 text",
+                    problem,
                     file=file,
                     line=data.count(b"\n", 0, error.start) + 1,
                     column=len(before) + 1,
                     source=line.decode(errors="replace").removesuffix("\r"),
-                    suggestion="save the file in UTF-8; an executable image is loaded, not assembled",
+                    suggestion=suggestion,
                 )
             ]
         ) from None
@@ -151,7 +159,8 @@ def _flaw(token: re.Match[str], words: int, *, touching: bool) -> Flaw | None:
     if len(word) == 1 and not _WORD.fullmatch(word):
         name = unicodedata.name(word, "")
         what = f"`{word}` (U+{ord(word):04X})" if word.isprintable() else f"U+{ord(word):04X} {name}".rstrip()
-        return Flaw(start, end, f"unexpected character {what}")
+        hint = "a source is text; is that a binary file?" if word == "\0" else None
+        return Flaw(start, end, f"unexpected character {what}", hint)
     if touching:
         return Flaw(start, end, "a space must stand between operands")
     if words or _NAME.fullmatch(word):

@@ -65,7 +65,7 @@ def session(node: str) -> Iterator[Ask]:
         ExitError: as from :func:`ask`; where something is asked, too.
     """
     with _failures(), connect(*split_address(node)) as shell:
-        yield lambda command, timeout, on_output=None: _checked(shell(command, timeout, on_output))
+        yield lambda command, timeout, on_event=None: _checked(shell(command, timeout, on_event))
 
 
 @contextlib.contextmanager

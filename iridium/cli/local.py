@@ -11,9 +11,10 @@ import ctypes
 import math
 import os
 import select
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from iridium.errors import OptionError
@@ -34,6 +35,9 @@ SOME = 4_000_000
 LOOK_AGAIN = 0.05
 """Seconds between two looks whether anybody still can do something, where nobody tells."""
 
+LONGEST_WAIT = 1e6
+"""Seconds of one wait: what the system takes, in any case."""
+
 MOST_REPORTED = 20
 """Crashes of other processes that are told: a program may start thousands that all crash."""
 
@@ -53,6 +57,51 @@ class Ended(NamedTuple):
     vm: VM
     reason: str | None
     how: Exit | None
+
+
+class _Signals:
+    """Waits for time to pass, or for a signal: also for one that came just before, or to another thread.
+
+    Python's own ``time.sleep`` begins although a signal has come in the moment before, and then lasts.
+
+    Args:
+        wakes: what the signals are read from; None where this is not the main thread, which alone has them.
+    """
+
+    def __init__(self, wakes: int | None) -> None:
+        self._files = [] if wakes is None else [wakes]
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C, also one whose exception has been lost in a place that raises none.
+        """
+        if seconds > 0:
+            select.select(self._files, [], [], min(seconds, LONGEST_WAIT))
+        for file in self._files:
+            with contextlib.suppress(BlockingIOError):
+                came = os.read(file, 64)
+                if signal.SIGINT in came and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[_Signals]:
+    """What to wait with; only one at a time."""
+    if threading.current_thread() is not threading.main_thread():
+        yield _Signals(None)
+        return
+    wakes, came = os.pipe()
+    os.set_blocking(wakes, False)
+    os.set_blocking(came, False)
+    before = signal.set_wakeup_fd(came, warn_on_full_buffer=False)
+    try:
+        yield _Signals(wakes)
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(wakes)
+        os.close(came)
 
 
 class _Shown(Outputs):
@@ -170,8 +219,10 @@ class Local:
         """Run until the first process ends, nobody can do anything any more, or so many seconds are over."""
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         self._table.start(self._first)
-        if self._threads > 1:
-            return self._run_threads(deadline)
+        with _signals() as signals:
+            return self._run_threads(deadline) if self._threads > 1 else self._run_here(deadline, signals)
+
+    def _run_here(self, deadline: float, signals: _Signals) -> Ended:
         worker = Worker(shared=ctypes.addressof(self._table.shared))
         while True:
             result = calls.run_some(worker, SOME)
@@ -185,7 +236,7 @@ class Local:
                 if shared.next_deadline == FOREVER:
                     return self._stopped(DEADLOCK)
                 wait = max(0, shared.next_deadline - calls.now(worker)) / 1e9
-                time.sleep(min(wait, max(0.0, deadline - time.monotonic())))
+                signals.wait(min(wait, max(0.0, deadline - time.monotonic())))
 
     def _run_threads(self, deadline: float) -> Ended:
         shared = self._table.shared

@@ -11,7 +11,16 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from iridium.cli.status import DATA_ERROR, LIMIT_REACHED, PROGRAM_FAULT, USAGE, ExitError, of_stop_code, say
+from iridium.cli.status import (
+    DATA_ERROR,
+    LIMIT_REACHED,
+    PROGRAM_FAULT,
+    USAGE,
+    ExitError,
+    of_stop_code,
+    say,
+    tell_of_building,
+)
 from iridium.cli.streams import Output, display_name, read_file
 from iridium.errors import AssemblyError, ImageError, OptionError
 from iridium.image import Image, is_image, parse
@@ -148,6 +157,7 @@ def run(
     from iridium.vm import VM, Program
     from iridium.vm.engine import find_engine
 
+    tell_of_building()
     try:
         advance = find_engine(engine)
     except OptionError as error:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import click
 
-from iridium.cli.status import USAGE, ExitError
+from iridium.cli.status import USAGE, ExitError, tell_of_building
 from iridium.cli.streams import Output
 from iridium.errors import IridiumError
 from iridium.options import OPTIONS, configure
@@ -182,6 +182,7 @@ def repl(**given: Any) -> None:
             raise ExitError(f"iridium: {error}", USAGE) from None
         if config.engine == "auto" and (missing := missing_llvmlite()):
             click.echo(f"iridium: {missing}; {FALLING_BACK}", err=True)
+        tell_of_building()
         background = Background()
         try:
             _converse(background, config)

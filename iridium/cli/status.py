@@ -61,6 +61,15 @@ class ExitError(Exception):
         self.status = status
 
 
+def tell_of_building() -> None:
+    """Have a person at a terminal told, once there is a reason, why a hot program stands still."""
+    # Whether standard error is there at all: a process can be started without.
+    if sys.stderr is not None and sys.stderr.isatty():
+        from iridium.vm import engine
+
+        engine.on_build = lambda: say("iridium: building the native interpreter, once: this takes a second or two")
+
+
 def say(message: str) -> None:
     """Print a line on standard error; where nobody can read it, there is nobody to tell."""
     with contextlib.suppress(OSError):

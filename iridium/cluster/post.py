@@ -277,7 +277,9 @@ class Post:
             link.source = None
         dropped = session.abandon()
         if dropped:
-            self._world.event("mail-dropped", self._name(id), f"{dropped} not known to have arrived: {reason}")
+            self._world.event(
+                "mail-dropped", self._name(id), f"{dropped} payloads not known to have arrived: {reason}"
+            )
         if session.announced:
             self.on_lost(id, reason)
 

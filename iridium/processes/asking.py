@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from iridium.cluster.messages import LARGEST_PAYLOAD
 from iridium.errors import CommandError, IridiumError
 from iridium.processes import wire
+from iridium.processes.elsewhere import Elsewhere, Home
 from iridium.processes.images import Images
 from iridium.processes.kept import Dead, Live, Observer, Past
 from iridium.processes.neighbour import Neighbour
@@ -48,6 +49,9 @@ class Asking:
         images: programs by hash.
         outbound: the way to other nodes.
         call_later: the reactor's.
+
+    Attributes:
+        elsewhere: what pids of this node have stood for, of those that people see or ask for.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Asking:
         outbound: Outbound,
         call_later: Callable[..., Any],
     ) -> None:
+        self.elsewhere = Elsewhere(mesh)
         self._call_later = call_later
         self._processes = processes
         self._mesh = mesh
@@ -125,6 +130,8 @@ class Asking:
             if message is not None and message.number >= 0:
                 neighbour.numbers[hash] = message.number
             if pid:
+                if observer is not None and message is not None:
+                    self.elsewhere.remember(pid, neighbour.id, message.pid)
                 done.callback(pid)
             else:
                 neighbour.observed.pop(number, None)
@@ -237,7 +244,10 @@ class Asking:
         done: Deferred[int] = Deferred()
 
         def answer(message: wire.Found | None) -> None:
-            done.callback(neighbour.intern(message.pid) if message is not None and message.pid else 0)
+            pid = neighbour.intern(message.pid) if message is not None and message.pid else 0
+            if pid and message is not None:
+                self.elsewhere.remember(pid, neighbour.id, message.pid)
+            done.callback(pid)
 
         n = self._ask(neighbour, wire.Found, answer)
         if n is not None:
@@ -295,6 +305,30 @@ class Asking:
         proxy = self._processes.table.find(proxy_pid)
         neighbour = self._outbound.home_of(proxy)
         return None if proxy is None or neighbour is None else (neighbour, int(proxy.parent))
+
+    def home(self, pid: int) -> Home | None:
+        """What a pid of this node stands for, or stood for last; None where that is a process of this node, or
+        nobody knows.
+        """
+        found = self.home_of(pid)
+        if found is not None:
+            return self.elsewhere.remember(pid, found[0].id, found[1])
+        return None if self._processes.is_alive(pid) else self.elsewhere.recall(pid)
+
+    def label(self, pid: int) -> str:
+        """What people call a process that has this pid here: the pid, or ``PID@NODE`` where it runs on another."""
+        home = self.home(pid)
+        return str(pid) if home is None else self.elsewhere.label(home)
+
+    def neighbour_of(self, home: Home) -> Neighbour | None:
+        """Its node; None where that is not up, or was started again."""
+        return self._neighbours.get(home.node) if self.elsewhere.is_same_life(home) else None
+
+    def missing(self, home: Home) -> str:
+        """Why its node cannot be asked about it; "" where it can."""
+        if home.node not in self._neighbours:
+            return f"{self.elsewhere.name(home)} is not up"
+        return "" if self.neighbour_of(home) else f"{self.elsewhere.name(home)} was started again since"
 
     def observe(self, proxy_pid: int, observer: Observer) -> Callable[[], None] | None:
         """Watch a process of another node, beginning with what is kept of it; None if it is no such process."""

@@ -57,6 +57,7 @@ class Dead(msgspec.Struct, frozen=True):
         output: the last that it printed.
         time: Unix seconds.
         events: the last of its node that are about it.
+        node: the alias or id of its node, where that is another.
     """
 
     pid: int
@@ -74,6 +75,7 @@ class Dead(msgspec.Struct, frozen=True):
     output: str
     time: float
     events: list[Event] = []
+    node: str = ""
 
 
 class Live(msgspec.Struct, frozen=True):
@@ -122,12 +124,16 @@ class Past(msgspec.Struct, frozen=True):
         how: its end.
         output: what is kept of what it printed.
         events: the last of its node that are about it.
+        node: the alias or id of its node, where that is another.
+        note: why no more is known, where that is no matter of course.
     """
 
     pid: int
     how: Exit
     output: str
     events: list[Event] = []
+    node: str = ""
+    note: str = ""
 
 
 class Observer:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
+import msgspec
 from twisted.internet.defer import Deferred, fail, succeed
 
 from iridium.errors import CommandError, IridiumError
 from iridium.image import Image
 from iridium.isa import REGISTERS
 from iridium.processes.courier import Courier
+from iridium.processes.elsewhere import Home
 from iridium.processes.kept import MOST_TEXT, Dead, Live, Observer, Past
 from iridium.processes.process import Process
 from iridium.processes.processes import Processes
@@ -22,6 +25,7 @@ from iridium.processes.types import Exit, NoSuchProcessError
 from iridium.processes.uploads import Uploads
 from iridium.vm.runtime.layout import NO_PROCESS
 
+_Found = TypeVar("_Found", Live, Dead, Past, Live | Dead | Past)
 _REGISTERS = struct.Struct(f"<{REGISTERS}d{REGISTERS}i")
 
 
@@ -146,7 +150,7 @@ class Reach:
 
         def check(pid: int) -> int:
             if not pid:
-                raise NoSuchProcessError(what[:80])
+                raise self._no_such(what)
             return pid
 
         return finding.addCallback(check)
@@ -197,12 +201,15 @@ class Reach:
         if pid is None:
             return fail(NoSuchProcessError(what[:80]))
         try:
-            neighbour = self._courier.ask.neighbour(node) if node else None
+            home = self._home(pid, node)
         except IridiumError as error:
             return fail(error)
-        if neighbour is None:
-            past = self._processes.past(pid)
-            return fail(NoSuchProcessError(what[:80])) if past is None else succeed(past)
+        past = None if node and home is not None else self._processes.past(pid)
+        if past is not None:
+            return succeed(past if home is None else self._of(home, past))
+        neighbour = None if home is None else self._courier.ask.neighbour_of(home)
+        if home is None or neighbour is None:
+            return fail(self._no_such(what))
         output = ""
         done: Deferred[Past] = Deferred(lambda _: stop())
 
@@ -212,11 +219,11 @@ class Reach:
 
         def ended(how: Exit) -> None:
             if not neighbour.peer.up or (how.reason == NO_PROCESS and not output):
-                done.errback(NoSuchProcessError(what[:80]))
+                done.errback(self._no_such(what))
             else:
-                done.callback(Past(pid, how, output))
+                done.callback(self._of(home, Past(home.pid, how, output)))
 
-        stop = self._courier.ask.observe_there(neighbour, pid, Observer(printed, ended))
+        stop = self._courier.ask.observe_there(neighbour, home.pid, Observer(printed, ended))
         return done
 
     def why(self, what: str) -> Deferred[Live | Dead | Past]:
@@ -231,28 +238,69 @@ class Reach:
         who, _, node = what.partition("@")
         number = _pid_of(who)
         if number is None:
-            return self.find(what).addCallback(lambda pid: self._why(pid, ""))
-        return self._why(number, node)
+            return self.find(what).addCallback(lambda pid: self._why(pid, "", what))
+        return self._why(number, node, what)
 
-    def _why(self, pid: int, node: str) -> Deferred[Live | Dead | Past]:
-        home = self._courier.ask.home_of(pid) if not node else None
+    def _why(self, pid: int, node: str, what: str) -> Deferred[Live | Dead | Past]:
+        ask = self._courier.ask
         try:
-            neighbour = self._courier.ask.neighbour(node) if node else None
-        except CommandError as error:
+            home = self._home(pid, node)
+        except IridiumError as error:
             return fail(error)
-        if home is not None:
-            neighbour, pid = home
-        if neighbour is not None:
-            asking = self._courier.ask.why(neighbour, pid)
-        else:
-            asking = succeed(self._processes.live(pid) or self._processes.why(pid))
+        if home is None:
+            here = self._processes.live(pid) or self._processes.why(pid)
+            return fail(self._no_such(what)) if here is None else succeed(here)
+        neighbour = ask.neighbour_of(home)
+        asking = succeed(None) if neighbour is None else ask.why(neighbour, home.pid)
 
         def check(found: Live | Dead | Past | None) -> Live | Dead | Past:
-            if found is None:
-                raise NoSuchProcessError(f"{pid}@{node}" if node else str(pid))
-            return found
+            if found is not None:
+                return self._of(home, found)
+            missing = ask.missing(home)
+            # The output and the end of one that was spawned from here are kept here, too.
+            past = None if node else self._processes.past(pid)
+            if past is not None:
+                because = missing or f"{ask.elsewhere.name(home)} remembers no more"
+                return self._of(home, msgspec.structs.replace(past, note=f"no more is known of it: {because}"))
+            raise CommandError(f"{ask.elsewhere.label(home)}: {missing}") if missing else self._no_such(what)
 
         return asking.addCallback(check)
+
+    def label(self, pid: int) -> str:
+        """What people call a process that has this pid here: the pid, or ``PID@NODE`` where it runs on another.
+
+        Both name it in commands; of one that has ended, as long as that is remembered.
+        """
+        return self._courier.ask.label(pid)
+
+    def _home(self, pid: int, node: str) -> Home | None:
+        """The process that ``PID`` or ``PID@NODE`` names, if it is not of this node.
+
+        Raises:
+            CommandError: there is no such node.
+        """
+        ask = self._courier.ask
+        if not node:
+            return ask.home(pid)
+        neighbour = ask.neighbour(node)
+        return None if neighbour is None else ask.elsewhere.home(neighbour.id, pid)
+
+    def _of(self, home: Home, found: _Found) -> _Found:
+        """What is known of a process of another node, with its name for people and its pid there."""
+        node = self._courier.ask.elsewhere.name(home)
+        if isinstance(found, Live):
+            return msgspec.structs.replace(found, info=msgspec.structs.replace(found.info, node=node))
+        return msgspec.structs.replace(found, node=node, pid=home.pid)
+
+    def _no_such(self, what: str) -> NoSuchProcessError:
+        """The error, with a hint for whoever puts a pid of this node before the name of another."""
+        who, _, node = what.partition("@")
+        pid = _pid_of(who)
+        if pid is not None and node:
+            label = self._courier.ask.label(pid)
+            if label.endswith(f"@{node}"):
+                return NoSuchProcessError(what[:80], f"did you mean {label}, which is {pid} on this node?")
+        return NoSuchProcessError(what[:80])
 
 
 def _pid_of(text: str) -> int | None:

@@ -106,10 +106,15 @@ class TooManyProcessesError(IridiumError):
 
 
 class NoSuchProcessError(IridiumError):
-    """There is no such process."""
+    """There is no such process.
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"there is no process {what}; !ps lists them")
+    Args:
+        what: as it was asked for.
+        hint: what may help.
+    """
+
+    def __init__(self, what: str, hint: str = "!ps lists them") -> None:
+        super().__init__(f"there is no process {what}; {hint}")
 
 
 class WrongNameError(IridiumError):

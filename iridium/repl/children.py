@@ -1,7 +1,7 @@
 """What processes print that a session has spawned or observes, as lines of that session.
 
-Each line begins with the pid, since several may print at once, and a person may be typing meanwhile. A line that
-has not ended is shown after a moment.
+Each line begins with the pid, ``PID@NODE`` of another node, since several may print at once, and a person may be
+typing meanwhile. A line that has not ended is shown after a moment.
 """
 
 from __future__ import annotations
@@ -25,9 +25,13 @@ class Children:
     Args:
         show: takes who says it, and a line.
         call_later: the reactor's.
+        label: what people call the process with a pid.
     """
 
-    def __init__(self, show: Callable[[str, str], None], call_later: Callable[..., Any]) -> None:
+    def __init__(
+        self, show: Callable[[str, str], None], call_later: Callable[..., Any], label: Callable[[int], str]
+    ) -> None:
+        self._label = label
         self._show = show
         self._call_later = call_later
         self._partial: dict[int, str] = {}
@@ -69,7 +73,7 @@ class Children:
             self._timer = None
 
     def _line(self, pid: int, line: str) -> None:
-        self._show(f"[{pid}]", line)
+        self._show(f"[{self._label(pid)}]", line)
 
     def _finish(self, pid: int) -> None:
         if pid in self._partial:

@@ -17,6 +17,9 @@ GREETING = b"Welcome to Iridium!"
 MAX_REPLY = 1024 * 1024
 """Bytes of an answer: more than any command gives."""
 
+EVENTS = frozenset({"output", "started"})
+"""The fields of objects that may come before an answer; such an object has one of them and no other."""
+
 _PROMPT = b">>> "
 _REMEDY = "start a node with `twistd iridium`, or name another with --node HOST:PORT or IRIDIUM_NODE"
 
@@ -25,9 +28,16 @@ class Ask(Protocol):
     """Does a command in a session."""
 
     def __call__(
-        self, command: str, timeout: float, on_output: Callable[[str], None] | None = None, /
+        self, command: str, timeout: float, on_event: Callable[[dict[str, Any]], None] | None = None, /
     ) -> dict[str, Any]:
-        """The answer."""
+        """The answer.
+
+        Args:
+            command: without ``--json``.
+            timeout: seconds that it may take.
+            on_event: called with each object that comes before the answer: output of what the command waits for,
+                or that it has started.
+        """
 
 
 def call(host: str, port: int, command: str, *, connect_timeout: float = 5, timeout: float = 30) -> dict[str, Any]:
@@ -57,18 +67,32 @@ def connect(host: str, port: int, *, connect_timeout: float = 5) -> Iterator[Ask
         host, port, connect_timeout: as for :func:`call`.
 
     Returns:
-        Does a command, given without ``--json``, within so many seconds, as :func:`call` does. Objects that only
-        have output, which come before the answer, go to ``on_output`` as text.
+        Does a command, given without ``--json``, within so many seconds, as :func:`call` does.
 
     Raises:
         ClientError: as from :func:`call`; from the commands, too.
     """
     where = f"{host}:{port}"
-    try:
-        with socket.create_connection((host, port), connect_timeout) as connection:
-            reader = _Reader(connection, where)
+    with _blaming(where):
+        connection = socket.create_connection((host, port), connect_timeout)
+    with connection:
+        reader = _Reader(connection, where)
+        with _blaming(where):
             _expect_greeting(reader, connect_timeout)
-            yield lambda command, timeout, on_output=None: _ask(reader, command, timeout, on_output)
+        yield lambda command, timeout, on_event=None: _ask(reader, command, timeout, on_event)
+
+
+@contextlib.contextmanager
+def _blaming(where: str) -> Iterator[None]:
+    """Turn what goes wrong with a connection into words about it.
+
+    Nothing else may happen in here: whoever writes what has come to a pipe can find that broken, too.
+
+    Raises:
+        ClientError: it went wrong.
+    """
+    try:
+        yield
     except ConnectionRefusedError:
         raise ClientError(f"nothing listens at {where}; {_REMEDY}") from None
     except (ConnectionResetError, BrokenPipeError):
@@ -131,20 +155,30 @@ def _expect_greeting(reader: _Reader, connect_timeout: float) -> None:
         raise ClientError(f"{reader.where} is no Iridium shell: it says {shown!r}; {_REMEDY}")
 
 
-def _ask(reader: _Reader, command: str, timeout: float, on_output: Callable[[str], None] | None) -> dict[str, Any]:
+def _ask(
+    reader: _Reader, command: str, timeout: float, on_event: Callable[[dict[str, Any]], None] | None
+) -> dict[str, Any]:
     deadline = time.monotonic() + timeout
-    reader.connection.settimeout(timeout)
-    reader.connection.sendall(f"{command} --json\n".encode())
+    with _blaming(reader.where):
+        reader.connection.settimeout(timeout)
+        reader.connection.sendall(f"{command} --json\n".encode())
     while True:
-        # Texts from other nodes may come in between; the answer alone is an object, and what is printed before it.
-        while not (line := reader.line(deadline)).startswith(b"{"):
-            pass
-        try:
-            answer = json.loads(line)
-        except ValueError:
-            raise ClientError(f"{reader.where} answers with what is no JSON") from None
-        if not isinstance(answer, dict):
-            raise ClientError(f"{reader.where} answers with what is no JSON object")
-        if on_output is None or answer.keys() != {"output"}:
+        with _blaming(reader.where):
+            answer = _object(reader, deadline)
+        if on_event is None or not (len(answer) == 1 and EVENTS.issuperset(answer)):
             return answer
-        on_output(str(answer["output"]))
+        on_event(answer)
+
+
+def _object(reader: _Reader, deadline: float) -> dict[str, Any]:
+    """The next object that a session says."""
+    # Texts from other nodes may come in between; the answer alone is an object, and what is printed before it.
+    while not (line := reader.line(deadline)).startswith(b"{"):
+        pass
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        raise ClientError(f"{reader.where} answers with what is no JSON") from None
+    if not isinstance(answer, dict):
+        raise ClientError(f"{reader.where} answers with what is no JSON object")
+    return answer

@@ -8,6 +8,17 @@ HEADER = ("node", "pid", "name", "program", "state", "instructions", "mailbox", 
 """What stands over a list: the fields of :class:`iridium.processes.types.ProcessInfo`."""
 
 
+def pid_in_list(pid: int, node: str, here: str) -> str:
+    """How a list shows a pid: as commands on this node take it.
+
+    Args:
+        pid: on its node.
+        node: its node.
+        here: this node.
+    """
+    return str(pid) if node == here else f"{pid}@{node}"
+
+
 def unlisted(more: Mapping[str, int], silent: Sequence[str]) -> list[str]:
     """What a list does not show, a line each.
 

@@ -107,7 +107,7 @@ class Session:
         self.local = local
         self.role = role
         self.history: deque[str] = deque(maxlen=HISTORY)
-        self.children = Children(self._news, node.reactor.callLater)
+        self.children = Children(self._news, node.reactor.callLater, node.reach.label)
         record = node.processes.session_record(self.children)
         self.workspace = Workspace(node.logical_cores, record, node.limits.heap)
         self.account = node.scheduler.governor.open()
@@ -454,7 +454,8 @@ class Session:
     def show_missed(self) -> None:
         """Say so now, before more of it or its end is shown."""
         if self._missed:
-            self._screen.write_line(f"[{self._watched}] {missed(self._missed)}\n")
+            label = self.node.reach.label(self._watched)
+            self._screen.write_line(f"[{label}] {missed(self._missed)}\n")
             self._missed = 0
 
     def _show(self, result: Result | None, line: _Line) -> None:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from iridium.errors import escaped
+
 
 def shortened(text: str, most: int = 60) -> str:
     """What somebody typed, as an error repeats it."""
     return text if len(text) <= most else f"{text[:most]}..."
 
 
-def _escape(character: str) -> str:
-    return (
-        character if character.isprintable() or character == "\t" else character.encode("unicode_escape").decode()
-    )
-
-
 def visible(text: str) -> str:
     """The text with everything that is not printable as an escape; line ends and tabs stay."""
     lines = text.split("\n")
-    return "\n".join(line if line.isprintable() else "".join(map(_escape, line)) for line in lines)
+    return "\n".join(line if line.isprintable() else "".join(map(escaped, line)) for line in lines)
 
 
 def _escape_json(character: str) -> str:

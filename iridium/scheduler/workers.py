@@ -96,7 +96,9 @@ class Workers:
         problem: why there is none, once that is known.
         threads: as given.
         choice: as given.
+        loading: whether machine code is being loaded, so that hot programs wait.
         table: the processes.
+        on_loaded: called with the runtime, once machine code is there.
         on_process: told of processes, sessions and mailboxes that are nobody's task.
         on_peers: called when something waits to be sent to other nodes.
     """
@@ -119,12 +121,14 @@ class Workers:
         self.threads = threads
         self.choice = choice
         self.table = ProcessTable(threads, TURN, limits.processes, limits.heap)
+        self.on_loaded: Callable[[Runtime], None] = lambda runtime: None
         self.on_process: OnEvent = lambda record, ended: None
         self.on_peers: Callable[[], None] = lambda: None
         self._reactor = reactor
         self._on_event = on_event
         self._load = load or _load
-        self._loading = False
+        self.loading = False
+        self._asked = False
         self._runtime: Any = None
         self._when_ready: list[Callable[[], None]] = []
         self._tasks: dict[int, Task] = {}
@@ -146,6 +150,16 @@ class Workers:
     def running(self) -> int:
         """How many tasks it has."""
         return len(self._tasks) + len(self._parked)
+
+    @property
+    def load_seconds(self) -> float | None:
+        """How long machine code took to load; None before it is there."""
+        return None if self._runtime is None else self._runtime.loading.seconds
+
+    @property
+    def built(self) -> bool:
+        """Whether the native interpreter was built in this process, and not found on disk."""
+        return self._runtime is not None and self._runtime.loading.built
 
     @property
     def worker_counts(self) -> list[tuple[int, int]]:
@@ -369,8 +383,8 @@ class Workers:
     # Getting ready.
 
     def _load_runtime(self) -> None:
-        if not self._loading:
-            self._loading = True
+        if not self._asked:
+            self._asked = self.loading = True
             pool = self._reactor.getThreadPool()
             deferToThreadPool(self._reactor, pool, self._load).addCallbacks(self._loaded, self._not_there)
 
@@ -380,6 +394,8 @@ class Workers:
         calls.use(runtime.addresses)
         self._runtime = runtime
         self.available = True
+        self.loading = False
+        self.on_loaded(runtime)
         self._release()
 
     def _not_there(self, failure: Failure) -> None:
@@ -389,7 +405,7 @@ class Workers:
             error = NativeUnavailableError(f"the native engines could not be loaded ({error})")
         self.problem = error
         self._log.warn("{problem}; {instead}", problem=str(error), instead=FALLING_BACK)
-        self.available = False
+        self.available = self.loading = False
         self._release()
 
     def _release(self) -> None:

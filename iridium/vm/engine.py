@@ -31,6 +31,17 @@ NEEDS_LLVMLITE = ("native", "compiled")
 """The engines that cannot do without llvmlite; ``auto`` can."""
 
 
+def _tell_nobody() -> None:
+    """Whoever has started this process wants to hear nothing."""
+
+
+on_build: Callable[[], None] = _tell_nobody
+"""Called, in whatever thread loads machine code, when the native interpreter is not in the cache and is built.
+
+That takes a second or two, in which hot programs wait; whoever has a person to tell sets it.
+"""
+
+
 class NativeUnavailableError(OptionError):
     """There is no llvmlite that could make machine code here."""
 

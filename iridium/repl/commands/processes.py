@@ -16,9 +16,9 @@ from iridium.events import Event
 from iridium.processes import End, Exit, Message, ProcessInfo
 from iridium.processes.kept import Dead, Live, Past
 from iridium.processes.types import Listing, NoSuchProcessError
-from iridium.repl.commands.spawning import GROUP, Ended, HasEnded
+from iridium.repl.commands.spawning import GROUP, Ended, HasEnded, there_of
 from iridium.repl.commands.table import Answer, Command, Done, Result, columns, number
-from iridium.repl.listing import HEADER, unlisted
+from iridium.repl.listing import HEADER, pid_in_list, unlisted
 from iridium.roles import Role
 from iridium.vm.runtime.layout import BYTES_MESSAGE, END_MESSAGE, PID_MESSAGE
 
@@ -44,11 +44,13 @@ class ProcessList(Result):
         processes: as far as they are known.
         more: how many more there are, by node; only where there are some.
         silent: nodes that have not answered.
+        here: the name of this node.
     """
 
     processes: list[ProcessInfo]
     more: dict[str, int]
     silent: list[str]
+    here: str
 
     def text(self) -> str:
         """A table, and what is not in it."""
@@ -56,7 +58,7 @@ class ProcessList(Result):
         rows += [
             (
                 p.node,
-                str(p.pid),
+                pid_in_list(p.pid, p.node, self.here),
                 p.name or "-",
                 p.program,
                 p.state,
@@ -69,8 +71,8 @@ class ProcessList(Result):
         return "\n".join([columns(rows), *unlisted(self.more, self.silent)])
 
 
-def _process_list(listing: Listing) -> ProcessList:
-    return ProcessList(listing.processes, listing.more, listing.silent)
+def _process_list(listing: Listing, here: str) -> ProcessList:
+    return ProcessList(listing.processes, listing.more, listing.silent, here)
 
 
 class Taken(msgspec.Struct):
@@ -112,14 +114,15 @@ class WhyResult(Result):
         """The state or the fault, where that is, registers that are not 0, stack, last output and events."""
         if self.past is not None:
             past = self.past
-            heading = f"process {past.pid} ended: {past.how.fault or past.how.text}"
-            return "\n".join([heading, *_rest(past.output, past.events)])
+            heading = f"process {_called(past.pid, past.node)} ended: {past.how.fault or past.how.text}"
+            note = [past.note] if past.note else []
+            return "\n".join([heading, *note, *_rest(past.output, past.events)])
         found = self.live or self.dead
         assert found is not None
         if self.live is not None:
             info = self.live.info
             name, program, pid, instructions = info.name, info.program, info.pid, info.instructions
-            heading = f"process {pid} is {info.state}; {info.mailbox} messages wait"
+            heading = f"process {_called(pid, info.node)} is {info.state}; {info.mailbox} messages wait"
         else:
             assert self.dead is not None
             name, program, pid, instructions = (
@@ -128,7 +131,7 @@ class WhyResult(Result):
                 self.dead.pid,
                 self.dead.instructions,
             )
-            heading = f"process {pid} ended: {self.dead.fault or self.dead.text}"
+            heading = f"process {_called(pid, self.dead.node)} ended: {self.dead.fault or self.dead.text}"
         where = f"pc {found.pc}" + (f", line {found.line}" if found.line else "")
         lines = [
             heading,
@@ -139,6 +142,11 @@ class WhyResult(Result):
         if found.stack:
             lines.append("stack: " + "  ".join(map(str, found.stack)))
         return "\n".join([*lines, *_rest(found.output, found.events)])
+
+
+def _called(pid: int, node: str) -> str:
+    """What a process is called that is on this node (""), or on another."""
+    return f"{pid}@{node}" if node else str(pid)
 
 
 def _rest(output: str, events: list[Event]) -> list[str]:
@@ -192,8 +200,8 @@ def list_processes(session: Session, arguments: list[str]) -> Answer:
         raise CommandError(f"type: !ps [{ALL}]")
     asking = session.node.courier.ask
     if arguments:
-        return asking.list_all().addCallback(_process_list)
-    return _process_list(session.node.processes.views.listing(asking.name))
+        return asking.list_all().addCallback(_process_list, asking.name)
+    return _process_list(session.node.processes.views.listing(asking.name), asking.name)
 
 
 def kill(session: Session, arguments: list[str]) -> Answer:
@@ -277,7 +285,7 @@ def observe(session: Session, arguments: list[str]) -> Answer:
         def ended(how: Exit) -> None:
             if not done.called:
                 session.show_missed()
-                done.callback(Ended(pid, how.reason, how.text, how.fault))
+                done.callback(Ended(pid, how.reason, how.text, how.fault, there_of(session, pid)))
 
         stop = session.node.reach.observe(
             pid,
@@ -296,7 +304,8 @@ def observe(session: Session, arguments: list[str]) -> Answer:
     def show(past: Past) -> None:
         if not done.called:
             session.show_output(past.output)
-            done.callback(HasEnded(past.pid, past.how.reason, past.how.text, past.how.fault))
+            there = _called(past.pid, past.node) if past.node else ""
+            done.callback(HasEnded(past.pid, past.how.reason, past.how.text, past.how.fault, there))
 
     def failed(failure: Failure) -> None:
         if not done.called:

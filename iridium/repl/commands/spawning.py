@@ -48,15 +48,32 @@ class Spawned(Result):
         pid: on this node, also where it runs on another.
         node: the node that was asked for, or "" for this one.
         program: what it runs.
+        there: what people call it on another node, ``PID@NODE``, with the pid that it has there; else "".
     """
 
     pid: int
     node: str
     program: str
+    there: str = ""
 
     def text(self) -> str:
         """A sentence."""
-        return f"process {self.pid} runs {self.program}" + (f" on {self.node}" if self.node else "")
+        here = f"; this node calls it {self.pid}" if self.there else ""
+        return f"process {self.there or self.pid} runs {self.program}{here}"
+
+
+class Started(Result):
+    """A process that somebody waits for has been started: for tools, which may want to name it later.
+
+    Attributes:
+        started: which.
+    """
+
+    started: Spawned
+
+    def text(self) -> str:
+        """Nothing: whoever waits in the shell sees its output alone."""
+        return ""
 
 
 class Ended(Result):
@@ -67,16 +84,18 @@ class Ended(Result):
         reason: its exit reason.
         how: the same in words.
         fault: of a crash: which, where and what was wrong; else "".
+        there: what people call it on another node, ``PID@NODE``; else "".
     """
 
     pid: int
     reason: int
     how: str
     fault: str
+    there: str = ""
 
     def text(self) -> str:
         """A sentence."""
-        return f"process {self.pid} ended: {self.fault or self.how}"
+        return f"process {self.there or self.pid} ended: {self.fault or self.how}"
 
 
 class HasEnded(Ended):
@@ -84,7 +103,7 @@ class HasEnded(Ended):
 
     def text(self) -> str:
         """A sentence."""
-        return f"process {self.pid} has ended: {self.fault or self.how}"
+        return f"process {self.there or self.pid} has ended: {self.fault or self.how}"
 
 
 class ImagePart(Result):
@@ -141,7 +160,7 @@ def start(
         title: what people call that.
         on: the node, or "" for this one.
         waits: whether the answer is how it has ended.
-        quiet: whether a session that waits is not told the pid first.
+        quiet: whether a session that waits is told the pid first only where it wants JSON.
     """
     children = session.children
     process: Process | None = None
@@ -168,9 +187,9 @@ def start(
     def spawned(found: Process) -> Result | Deferred[Result]:
         nonlocal process
         process = found
-        result = Spawned(found.pid, on, title)
-        if waits and not quiet:
-            session.show(result, anyway=True)
+        result = Spawned(found.pid, on, title, there_of(session, found.pid))
+        if waits:
+            session.show(Started(result) if quiet else result, anyway=True)
         if waits:
             session.reads_from(found)
         for text in early or ():
@@ -186,14 +205,15 @@ def start(
             waiting = False
             session.reads_from(None)
             found.detach()
-            done.callback(Done(f"process {found.pid} goes on"))
+            done.callback(Done(f"process {session.node.reach.label(found.pid)} goes on"))
 
         done: Deferred[Result] = Deferred(stop)
 
         def ended(how: Exit) -> None:
             if waiting:
                 session.reads_from(None)
-                done.callback(Ended(found.pid, how.reason, how.text, how.fault))
+                there = there_of(session, found.pid)
+                done.callback(Ended(found.pid, how.reason, how.text, how.fault, there))
             else:
                 children.ended(found.pid, how)
 
@@ -208,6 +228,12 @@ def start(
         image, on=on, title=title, on_output=printed, on_missed=missed, parent=session.pid, waits=waits
     )
     return spawning.addCallbacks(spawned, failed)
+
+
+def there_of(session: Session, pid: int) -> str:
+    """``PID@NODE``, of a pid that stands for a process of another node; else ""."""
+    label = session.node.reach.label(pid)
+    return label if label != str(pid) else ""
 
 
 def _hash(text: str) -> str:

@@ -70,8 +70,8 @@ class ProcessStats(msgspec.Struct):
             ("processes", f"{self.alive} pids on this node"),
             (
                 "messages",
-                f"{self.dead_letters} to nobody, {self.overruns} to full mailboxes, {self.unread} unread, "
-                f"{self.lost} lost with a node",
+                f"{self.dead_letters} to nobody, {self.overruns} to full mailboxes, {self.unread} unread when "
+                f"their receivers ended, {self.lost} not yet sent when a node was lost",
             ),
         ]
         if self.false_images:
@@ -80,8 +80,9 @@ class ProcessStats(msgspec.Struct):
             rows.append(
                 (
                     f"node {e.node}",
-                    f"{e.sent} payloads sent, {e.received} received, {e.dropped} dropped, {e.resent} resent, "
-                    f"{e.repeated} repeated; {e.refused} messages refused, {e.unknown} pids unknown",
+                    f"{e.sent} payloads sent, {e.received} received, {e.resent} resent, {e.repeated} repeated, "
+                    f"{e.dropped} not known to have arrived; {e.refused} messages refused, "
+                    f"{e.unknown} pids unknown",
                 )
             )
         return rows
@@ -113,6 +114,9 @@ class Stats(Result):
         machine: the session's.
         workers: each worker thread; none before the first program runs on.
         processes: those of the node, and what became of their messages.
+        loading: whether LLVM is being loaded, and programs that are hot wait for it.
+        load_seconds: how long that took, with the native interpreter, or None where it is not loaded.
+        built: whether the interpreter was built here, and not found on disk.
         rate: how the session stands with its limit, or None where there is none.
     """
 
@@ -124,6 +128,9 @@ class Stats(Result):
     machine: MachineStats
     workers: list[WorkerStats]
     processes: ProcessStats
+    loading: bool = False
+    load_seconds: float | None = None
+    built: bool = False
     rate: RateStats | None = None
 
     def text(self) -> str:
@@ -142,13 +149,20 @@ class Stats(Result):
             rows.append(("rate", f"{self.rate.limit} instructions/s at most, {self.rate.left} at once{held}"))
         rows += [
             ("engine", self.engine),
-            ("LLVM", "loaded" if self.llvm else self.problem or "not loaded"),
+            ("LLVM", self._llvm()),
             ("threads", str(self.threads)),
             ("programs", f"{self.programs} running on this node"),
         ]
         for number, worker in enumerate(self.workers):
             rows.append((f"worker {number}", f"{worker.turns} turns, {worker.instructions} instructions"))
         return columns([*rows, *self.processes.rows()])
+
+    def _llvm(self) -> str:
+        if self.loading:
+            return "being loaded, and hot programs wait; where nothing is cached, that takes a second or two, once"
+        if self.load_seconds is None:
+            return "loaded" if self.llvm else self.problem or "not loaded"
+        return f"loaded in {self.load_seconds:.1f} s" + (", in which the interpreter was built" * self.built)
 
 
 def show_stats(session: Session, arguments: list[str]) -> Answer:
@@ -164,6 +178,9 @@ def show_stats(session: Session, arguments: list[str]) -> Answer:
         _machine(session),
         [WorkerStats(*counts) for counts in workers.worker_counts] if workers is not None else [],
         _processes(session),
+        workers is not None and workers.loading,
+        workers.load_seconds if workers is not None else None,
+        workers is not None and workers.built,
         _rate(session),
     )
 

@@ -61,6 +61,11 @@ class ObjectCache:
         self._kept = 0
         self.usable = self._prepare()
 
+    @property
+    def directory(self) -> Path | None:
+        """Where objects are kept; None where they are not."""
+        return self._directory if self.usable else None
+
     def _prepare(self) -> bool:
         """Whether the directory is there, and only this user's."""
         try:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from iridium.vm.engine import NativeUnavailableError, missing_llvmlite
 from iridium.vm.machine import VM
@@ -46,6 +46,20 @@ class CancelledError(Exception):
     """Nobody wants the program compiled any more."""
 
 
+class Loading(NamedTuple):
+    """How the native interpreter came into this process.
+
+    Attributes:
+        seconds: that it took.
+        built: whether it was made now, which takes a second or two, and not found on disk.
+        directory: where it is on disk from now on, or None.
+    """
+
+    seconds: float
+    built: bool
+    directory: Path | None
+
+
 class Runtime:
     """The native interpreter and what belongs to it, linked into this process.
 
@@ -59,6 +73,7 @@ class Runtime:
         pieces: the addresses of the interpreter's pieces.
         compiler: compiles in the background.
         dropped: machine code of programs that waits to be unloaded.
+        loading: how all that came here.
 
     Raises:
         NativeUnavailableError: llvmlite is not there, or does not work on this machine.
@@ -77,12 +92,16 @@ class Runtime:
 
     def _build(self, directory: Path | None) -> None:
         """Link the interpreter, made now or found on disk."""
+        began = time.perf_counter()
+        from iridium.vm import engine
         from iridium.vm.native.jit import Jit
 
         self.jit = Jit()
         self.cache = ObjectCache(directory or default_directory(), f"{compiler_digest()} {self.jit.identity}")
         binary = self.cache.get("runtime")
+        built = binary is None
         if binary is None:
+            engine.on_build()
             from iridium.vm.native.interpreter import interpreter_ir
 
             binary = self.jit.compile(interpreter_ir())
@@ -95,6 +114,7 @@ class Runtime:
         from iridium.vm.native.program import PIECES
 
         self.pieces = list((_U64 * PIECES).from_address(addresses["pieces"]))
+        self.loading = Loading(time.perf_counter() - began, built, self.cache.directory)
 
     def prepare(self, vm: VM) -> NativeProgram:
         """Give a VM the native form of its program, as it is now."""
