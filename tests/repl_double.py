@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from iridium.cluster.tokens import Token, parse_token
 from iridium.cluster.types import Delivery, Member, MeshView
 from iridium.errors import CommandError
 from iridium.events import EventRing
@@ -235,6 +236,17 @@ class FakeNode:
         self.limits = limits
         self.in_use: dict[str, Callable[[], int]] = {}
         self.listening: list[tuple[str | None, int | None]] = []
+
+    @property
+    def newcomers(self) -> FakeNode:
+        return self
+
+    def make_token(self, host: str = "") -> Deferred[Token]:
+        return succeed(Token("iridium", f"{host or '127.0.0.1'}:2254", 4000, b"f" * 32, b"s" * 32))
+
+    def join_with(self, token: str) -> Deferred[list[Member]]:
+        parse_token(token)
+        return self.mesh.join("127.0.0.1", 2254)
 
     def leave(self) -> Deferred[None]:
         return self.mesh.leave()

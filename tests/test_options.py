@@ -61,6 +61,10 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("bind-port", "1", 1),
     ("advertise", "node.example:2254", "node.example:2254"),
     ("advertise", "[2001:db8::1]:2254", "[2001:db8::1]:2254"),
+    ("tls-cert", "/etc/iridium/node.pem", Path("/etc/iridium/node.pem")),
+    ("tls-key", "/etc/iridium/node.key", Path("/etc/iridium/node.key")),
+    ("tls-ca", "/etc/iridium/ca.pem", Path("/etc/iridium/ca.pem")),
+    ("tls-ca-key", "/etc/iridium/ca.key", Path("/etc/iridium/ca.key")),
     ("secret-file", "/etc/iridium/secret", Path("/etc/iridium/secret")),
     ("data-root-dir", "/srv/iridium", Path("/srv/iridium")),
     ("programs-dir", "programs", Path("programs")),
@@ -81,7 +85,8 @@ GOOD: list[tuple[str, Any, Any]] = [
 @pytest.mark.parametrize(("name", "typed", "value"), GOOD)
 def test_values_that_can_be_used(name: str, typed: Any, value: Any) -> None:
     """Every option has values that reach the configuration under its name."""
-    config = configure({"data-root-dir": "d", name: typed})
+    others = dict.fromkeys(("tls-cert", "tls-key", "tls-ca"), "f") if name.startswith("tls-") else {}
+    config = configure({"data-root-dir": "d", **others, name: typed})
     assert getattr(config, FIELDS.get(name, name.replace("-", "_"))) == value
 
 

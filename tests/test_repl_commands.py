@@ -11,9 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 from twisted.internet.defer import fail
+from twisted.logger import globalLogPublisher
 
 from iridium.assembler import assemble
 from iridium.cluster.refusals import RefusedError
+from iridium.cluster.tokens import Token, parse_token
 from iridium.errors import CommandError
 from iridium.processes.types import Exchange
 from iridium.repl import files
@@ -61,6 +63,7 @@ def person(programs: Path) -> Person:
 
 
 IMAGE = assemble(PROGRAM)
+TOKEN = str(Token("iridium", "127.0.0.1:2254", 4000, b"f" * 32, b"s" * 32))
 
 
 def do(person: Person, row: Any, more: str = "") -> str:
@@ -82,6 +85,7 @@ def do(person: Person, row: Any, more: str = "") -> str:
 EXAMPLES = {
     "!load_file": "count.iasm",
     "!join_cluster": "127.0.0.1:2255",
+    "!join_with": TOKEN,
     "!tell": "beta hello there",
     "!forget": "beta",
     "!spawn": "count.iasm",
@@ -633,6 +637,42 @@ def test_visible() -> None:
     document = msgspec.json.encode({"a": "x\x7f\x85\U000e0001✓"}).decode()
     assert visible_json(document).isprintable()
     assert msgspec.json.decode(visible_json(document)) == msgspec.json.decode(document)
+
+
+@pytest.mark.parametrize("typed", ["!join_with {}", "!JOIN_WITH\t{}", "  !join_with   {} --json"])
+def test_a_token_is_not_remembered(person: Person, typed: str) -> None:
+    """What is typed behind !join_with is in no history, however it is typed."""
+    person.node.mesh.joining.callback([])
+    person.type(typed.format(TOKEN), "!members")
+    lines = answer(person, "!history")["lines"]
+    assert [line.casefold().split() for line in lines] == [
+        ["!join_with", "..."],
+        ["!members"],
+        ["!history", "--json"],
+    ]
+
+
+def test_a_token_is_not_logged(
+    person: Person, monkeypatch: pytest.MonkeyPatch, logged_failures: list[str]
+) -> None:
+    """Nor is it in the log, where a bug of ours ends the command."""
+    said: list[dict[str, Any]] = []
+    monkeypatch.setattr(person.node, "join_with", lambda token: fail(ZeroDivisionError("a bug")))
+    globalLogPublisher.addObserver(said.append)
+    assert "a bug of Iridium" in person.type(f"!join_with {TOKEN}")
+    globalLogPublisher.removeObserver(said.append)
+    assert said[0]["line"] == "!join_with ..."
+    assert TOKEN not in str(said)
+    logged_failures.clear()
+
+
+def test_what_a_token_says(person: Person) -> None:
+    """A person gets the token alone on a line, to copy, and what to do with it; a tool its time."""
+    token, then = person.type("!token").splitlines()[:2]
+    assert parse_token(token)
+    assert "10 minutes" in then
+    assert "iridium join --token" in then
+    assert answer(person, "!token node.example")["seconds"] == 600
 
 
 def test_stats(person: Person) -> None:
