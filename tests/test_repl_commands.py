@@ -650,6 +650,8 @@ def test_a_token_is_not_remembered(person: Person, typed: str) -> None:
         ["!members"],
         ["!history", "--json"],
     ]
+    person.type(f"!join_wiht {TOKEN}")
+    assert TOKEN not in person.type("!history")
 
 
 def test_a_token_is_not_logged(
