@@ -20,6 +20,7 @@ from iridium.repl.children import PATIENCE
 from iridium.repl.commands.processes import ProcessList
 from iridium.vm import Program
 from iridium.vm.runtime.layout import FREE
+from tests.printing import lines, printed_lines
 from tests.repl_double import FakeNode, Person
 
 ECHO = """\
@@ -36,21 +37,10 @@ wrong: div $1 $4 $5
 
 HELLO = ".data\nh: .asciiz 'hello\\n'\n.code\nprts @h\nload $1 #3\nhltr $1\n"
 
-LINES = """\
-.data
-nl: .asciiz '\\n'
-.code
-      load $2 #6000
-again: prti $1
-      prts @nl
-      inc $1
-      lt $1 $2
-      djmpe @again
-      hlt
-"""
-"""Prints three times as much as finds room while nobody reads."""
+COUNT = 6000
+"""Lines: three times as many as find room while nobody reads."""
 
-PRINTED = "".join(f"{number}\n" for number in range(6000))
+PRINTED = printed_lines(COUNT)
 
 NAMED = ".data\nn: .asciiz 'echo'\n.code\nload $1 @n\nregister $1\nrecv $1 $2 $3\nhlt\n"
 
@@ -58,7 +48,7 @@ NAMED = ".data\nn: .asciiz 'echo'\n.code\nload $1 @n\nregister $1\nrecv $1 $2 $3
 @pytest.fixture
 def person(tmp_path: Path) -> Person:
     """Somebody with a session, whose pid is 1, and a few programs."""
-    for name, source in {"echo": ECHO, "hello": HELLO, "named": NAMED, "lines": LINES}.items():
+    for name, source in {"echo": ECHO, "hello": HELLO, "named": NAMED, "lines": lines(COUNT)}.items():
         (tmp_path / f"{name}.iasm").write_text(source)
     return Person(FakeNode(tmp_path))
 
