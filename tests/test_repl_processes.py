@@ -458,6 +458,17 @@ def test_a_title_is_no_node(person: Person) -> None:
     assert "neither --wait nor --start" in person.type(f"!spawn_sent {digest} -w @ x")
 
 
+def test_a_path_that_ends_like_a_node(person: Person, tmp_path: Path) -> None:
+    """The last `on` names a node, always; how to type it for a file is told, and `on @` does it."""
+    (tmp_path / "x on b.iasm").write_text(HELLO)
+    told = person.type("!spawn x on b.iasm")
+    assert told.startswith("error: b.iasm is not up; ")
+    assert "for a file that is called 'x on b.iasm', type: !spawn x on b.iasm on @" in told
+    assert "process 2 runs x on b.iasm\n" in person.type("!spawn x on b.iasm on @")
+    assert "process 3 runs hello.iasm\n" in person.type("!spawn hello.iasm on @ --wait")
+    assert person.type("!spawn hello.iasm on beta").endswith("lists who is\n>>> ")
+
+
 def test_output_that_is_not_taken_is_told_once(person: Person) -> None:
     """A process that computes while nobody takes its output does not wake the node at each turn."""
     person.node.reactor.settle()
