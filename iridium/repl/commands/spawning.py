@@ -128,7 +128,10 @@ def image_of(data: bytes, name: str) -> Image:
 
 
 def _words(text: str) -> tuple[str, str, bool]:
-    """What ``PATH [on NODE] [--wait]`` says: path, node or "", and whether to wait."""
+    """What ``PATH [on NODE] [--wait]`` says: path, node (:data:`HERE` is this one) or "", and whether to wait.
+
+    The last `` on `` with one word behind it always names a node, whatever files there are.
+    """
     text = text.strip()
     waits = text.endswith(f" {WAIT}")
     text = text.removesuffix(WAIT).rstrip() if waits else text
@@ -142,11 +145,29 @@ def spawn(session: Session, arguments: list[str]) -> Answer:
     """``!spawn``: reads and assembles in a thread, as ``!load_file`` does."""
     path, on, waits = _words(arguments[0])
     node = session.node
+    on = _known(session, path, on)
     directory = None if session.local else node.programs_dir
     reading = deferToThreadPool(
         node.reactor, node.reactor.getThreadPool(), lambda: image_of(read_program(path, directory), path)
     )
     return reading.addCallback(lambda image: start(session, image, path, on, waits=waits))
+
+
+def _known(session: Session, path: str, on: str) -> str:
+    """The node that a process is to start on, or "" for this one; looked for before any file is.
+
+    Raises:
+        CommandError: there is none of that name; how to type it if it belongs to the path.
+    """
+    if on in ("", HERE):
+        return ""
+    try:
+        session.node.courier.ask.neighbour(on)
+    except CommandError as error:
+        whole = shortened(f"{path}{ON}{on}")
+        hint = f"; for a file that is called {whole!r}, type: !spawn {whole}{ON}{HERE}" if "." in on else ""
+        raise CommandError(f"{error}{hint}") from None
+    return on
 
 
 def start(
