@@ -95,6 +95,8 @@ EXAMPLES = {
     "!why": "2",
     "!spawn_image": "ab" * 32,
     "!spawn_sent": f"{IMAGE.content_hash()} --start @ count",
+    "!run_sent": f"{IMAGE.content_hash()} - count",
+    "!store_sent": f"{IMAGE.content_hash()} count.ir",
     "!deploy": "app.toml",
     "!stop_app": "app",
     "!deploy_image": "ab" * 32,

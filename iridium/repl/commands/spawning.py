@@ -257,7 +257,12 @@ def there_of(session: Session, pid: int) -> str:
     return label if label != str(pid) else ""
 
 
-def _hash(text: str) -> str:
+def checked_hash(text: str) -> str:
+    """The hash of an image, as it was typed.
+
+    Raises:
+        CommandError: it is none.
+    """
     if _HASH.match(text) is None:
         raise CommandError(f"{shortened(text)} is no hash: 64 digits of lower-case hex")
     return text
@@ -265,7 +270,7 @@ def _hash(text: str) -> str:
 
 def take_image(session: Session, arguments: list[str]) -> Answer:
     """``!spawn_image``: with the hash alone, tells whether the image is here."""
-    digest, reach, images = _hash(arguments[0]), session.node.reach, session.node.courier.images
+    digest, reach, images = checked_hash(arguments[0]), session.node.reach, session.node.courier.images
     if len(arguments) == 1:
         return ImagePart(digest, images.program(digest) is not None)
     if len(arguments) != 4:
@@ -287,7 +292,7 @@ def spawn_sent(session: Session, arguments: list[str]) -> Answer:
     digest, way, node, title = arguments
     if way not in (WAIT, START):
         raise CommandError(f"{shortened(way)} is neither {WAIT} nor {START}")
-    program = session.node.courier.images.program(_hash(digest))
+    program = session.node.courier.images.program(checked_hash(digest))
     if program is None:
         raise CommandError("that image is not here; send it with !spawn_image")
     on = "" if node == HERE else node
