@@ -21,6 +21,9 @@ MAX_REPLY = 1024 * 1024
 EVENTS = frozenset({"output", "started"})
 """The fields of objects that may come before an answer; such an object has one of them and no other."""
 
+LOOK_UP = 0.5
+"""Seconds of one wait for the node: Ctrl-C that comes in the moment before a wait is seen after it."""
+
 _PROMPT = b">>> "
 _REMEDY = "start a node with `twistd iridium`, or name another with --node HOST:PORT or IRIDIUM_NODE"
 
@@ -134,8 +137,14 @@ class _Reader:
             if len(self._data) > MAX_REPLY:
                 raise ClientError(f"{self.where} answers with more than {MAX_REPLY} bytes")
             # A socket takes a timeout of 0 for "do not block", and a negative one for a mistake.
-            self.connection.settimeout(max(0.001, deadline - time.monotonic()))
-            data = self.connection.recv(65536)
+            left = max(0.001, deadline - time.monotonic())
+            self.connection.settimeout(min(left, LOOK_UP))
+            try:
+                data = self.connection.recv(65536)
+            except TimeoutError:
+                if left <= LOOK_UP:
+                    raise
+                continue
             if not data:
                 raise ClientError(f"{self.where} closed the connection without an answer; {_REMEDY}")
             self._data += data
