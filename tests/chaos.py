@@ -31,7 +31,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -375,12 +375,21 @@ class Node:
         root: where it runs and keeps its data.
         output: reads what it says.
         door: its address at the proxy, if it is behind one.
+        options: more of its options.
 
     Attributes:
         lines: what it said in all its lives, each line with the time.
     """
 
-    def __init__(self, alias: str, root: Path, output: Output, door: Door | None = None) -> None:
+    def __init__(
+        self,
+        alias: str,
+        root: Path,
+        output: Output,
+        door: Door | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
+        self._options = options
         self.alias = alias
         self.root = root
         self.data = root / alias
@@ -397,7 +406,7 @@ class Node:
         advertised = ["--advertise", f"127.0.0.1:{self.door.port}"] if self.door else []
         reading, writing = os.pipe()
         self._process = subprocess.Popen(
-            [*map(str, node_command(self.alias, self.root)), "-P", "0", "-p", "0", *advertised],
+            [*map(str, node_command(self.alias, self.root)), "-P", "0", "-p", "0", *advertised, *self._options],
             cwd=self.root,
             env=environment(self.root),
             stdin=subprocess.DEVNULL,
@@ -493,6 +502,12 @@ class Node:
             if self._output.wait(lambda since=begun: self.said(expected, since) is not None, begun + HEALED):
                 return
         raise TimeoutError(f"{self.alias} does not say {expected!r}\n{self.last_lines()}")
+
+    def end(self) -> None:
+        """End it as a system does."""
+        self.signal(signal.SIGTERM)
+        assert self._process is not None
+        self._process.wait(PATIENCE)
 
     def kill(self) -> float:
         """End it as a crash does; when that was."""
