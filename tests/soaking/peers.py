@@ -33,11 +33,11 @@ STAY = (2.0, 15.0)
 AWAY = (0.2, 4.0)
 """Seconds until it comes again."""
 
-PAUSE = (0.1, 1.0)
+PAUSE = (0.3, 3.0)
 """Seconds between two things that it does."""
 
-WAIT = 30.0
-"""Seconds that anything may take."""
+WAIT = 90.0
+"""Seconds that anything may take, on a machine that is as busy as this makes it."""
 
 LARGEST = 200_000
 """Bytes of a message: in many pieces."""
@@ -105,7 +105,7 @@ class Peer:
     async def _do(self, node: Node, box: Any) -> None:
         doing = self._chance.choice(["spawn", "spawn", "bytes", "tell", "view", "list", "find", "many"])
         if doing in ("spawn", "many"):
-            name = self._chance.choice(["workers", "crashing", "sleeping", "talking"])
+            name = self._chance.choice(["workers", "crashing", "sleeping", *(["talking"] * (doing == "spawn"))])
             count = 20 if doing == "many" else 1
             await DeferredList([ensureDeferred(self._spawn(node, box, name)) for _ in range(count)])
         elif doing == "bytes":

@@ -74,7 +74,7 @@ again: prts @up
 TALKING = """.data
 text: .asciiz 'all work and no play makes a dull program, and a reader who is slow\\n'
 .code
-       load $1 #20000
+       load $1 #3000
 again: prts @text
        dec $1
        gt $1 $0
