@@ -140,6 +140,9 @@ class Background:
     """A reactor in a thread of its own."""
 
     def __init__(self) -> None:
+        from iridium.cluster.sparing import spare_openssl
+
+        spare_openssl()
         from twisted.internet import reactor
 
         self.reactor: Any = reactor
