@@ -25,7 +25,7 @@ from iridium.cluster.enrolling import (
     request,
 )
 from iridium.cluster.rules import join_address
-from iridium.cluster.tls import Channel, TlsError
+from iridium.cluster.tls import Channel, TlsError, Verdict
 from iridium.cluster.tokens import LIFETIME, Token, Tokens
 from iridium.errors import IridiumError
 
@@ -81,7 +81,7 @@ def _channel(pair: Pair | None) -> Channel:
         context.use_privatekey(pair.key)
     connection = SSL.Connection(context, None)
     (connection.set_connect_state if pair is None else connection.set_accept_state)()
-    return Channel(connection)
+    return Channel(connection, Verdict())
 
 
 class Door:
