@@ -1,4 +1,4 @@
-"""What the benchmarks of processes share: programs, Erlang beside them, and the tables that come out.
+"""What benchmarks share: programs, Erlang beside those of processes, and the tables that come out.
 
 A figure has a name, a unit and a goal. Ours and Erlang's are taken by turns, in one run; medians count.
 """
@@ -47,6 +47,20 @@ class Figure(msgspec.Struct):
     ours: list[float] = []
     erlang: list[float] = []
     processor: list[float] = []
+
+
+def hot(instructions: int) -> str:
+    """The source of a program that computes and nothing else, for about so many instructions."""
+    return f"""\
+.code
+      load $2 #{instructions // 5}
+top:  mul $3 $2 $3
+      inc $3
+      inc $1
+      lt $1 $2
+      djmpe @top
+      hlt
+"""
 
 
 def load(name: str) -> Program:

@@ -22,6 +22,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from beside import hot
+
 from iridium.repl.client import connect
 
 HELLO = (
@@ -30,16 +32,8 @@ HELLO = (
 )
 """Any node answers this with a refusal."""
 
-HOT = """.code
-      load $2 #400000000
-top:  mul $3 $2 $3
-      inc $3
-      inc $1
-      lt $1 $2
-      djmpe @top
-      hlt
-"""
-"""Two thousand million instructions: a node has compiled it long before its end, whatever it builds first."""
+HOT = hot(2_000_000_000)
+"""A node has compiled it long before its end, whatever it builds first."""
 
 GOAL_MB = 120.0
 """Resident memory that a node may take which has compiled a program."""

@@ -1,10 +1,12 @@
 """Messages and processes between two nodes on this host, from program to program.
 
-    python benchmarks/remote.py [--rounds 3] [--only latency ...] [--json] [--no-erlang]
+    python benchmarks/remote.py [--rounds 3] [--only latency ...] [--tls] [--json] [--no-erlang]
 
 Two real nodes in a process each, with one worker thread each; beside them two nodes of Erlang/OTP, by turns, where
 it is installed. Rates and times are on the wall: what else runs on the machine counts, for both alike. Beside them
 stands the processor time that both nodes together took for each, which depends less on that.
+
+With --tls each round is measured a second time with TLS between the nodes, and what that leaves is told.
 
 A single ping-pong is timed where its answers arrive, one after the other, at the node that asks: from one to the
 next is a whole round trip.
@@ -13,7 +15,9 @@ next is a whole round trip.
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,6 +33,10 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import LogLevel, globalLogPublisher
 
+from iridium.cluster import certificates
+from iridium.cluster.keeping import keep
+from iridium.cluster.tls import ClusterTls
+from iridium.cluster.tls_files import find_files, load_tls
 from iridium.node import Node, NodeConfig
 from iridium.processes import wire
 from iridium.vm import Program
@@ -71,17 +79,34 @@ def figures() -> dict[str, Figure]:
     }
 
 
-def node(directory: Path, name: str) -> Node:
+def make_certificate(directory: Path) -> None:
+    """Files of TLS for whoever is on this host."""
+    ca = certificates.make_ca("benchmark")
+    key = certificates.make_key()
+    certificate = certificates.issue(certificates.make_csr(key), [], ["127.0.0.1"], ca)
+    authority = certificates.certificate_pem(ca.certificate)
+    keep(directory / "tls", certificate, certificates.key_pem(key), authority)
+
+
+def read_certificate(directory: Path) -> ClusterTls:
+    """What was made there."""
+    files = find_files(None, None, None, None, directory)
+    assert files is not None
+    return load_tls(files)
+
+
+def node(directory: Path, name: str, tls: ClusterTls | None = None) -> Node:
     """A node that listens on a free port."""
     made = Node(reactor, NodeConfig(node_alias=name, server_bind_port=0, data_root_dir=directory, threads=1))
+    made.mesh.tls = tls
     made.start_cluster()
     made.start()
     return made
 
 
-def serve(directory: Path) -> None:
+def serve(directory: Path, tls: Path | None) -> None:
     """Be the other node until whoever started it goes away."""
-    other = node(directory, "b")
+    other = node(directory, "b", read_certificate(tls) if tls else None)
     print(other.me.address, flush=True)
     reactor.callInThread(lambda: (sys.stdin.read(), reactor.callFromThread(reactor.stop)))
     reactor.addSystemEventTrigger("before", "shutdown", other.stop)
@@ -207,19 +232,31 @@ def erlang_round(directory: Path, wanted: dict[str, Figure]) -> None:
 
 async def measure(options: argparse.Namespace) -> None:
     """Measure and print."""
-    wanted = {
-        name: figure
-        for name, figure in figures().items()
-        if not options.only or name.removesuffix("_99") in options.only
-    }
+
+    def chosen() -> dict[str, Figure]:
+        names = {name for name in figures() if not options.only or name.removesuffix("_99") in options.only}
+        return {name: figure for name, figure in figures().items() if name in names}
+
+    wanted, secured = chosen(), chosen()
+    for figure in secured.values():
+        figure.name, figure.times = f"{figure.name}, TLS", 0.0
+    secured.pop("primes", None)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as root, erlang_modules("remote_bench") as erlang:
         made = 0
+        tls: Path | None = None
+        make_certificate(Path(root))
 
         def other() -> tuple[str, int, Callable[[], Any]]:
             nonlocal made
             made += 1
             child = subprocess.Popen(
-                [sys.executable, __file__, "--serve", str(Path(root, str(made)))],
+                [
+                    sys.executable,
+                    __file__,
+                    "--serve",
+                    str(Path(root, str(made))),
+                    *(["--tls-of", root] if tls else []),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -230,11 +267,26 @@ async def measure(options: argparse.Namespace) -> None:
         here = node(Path(root, "here"), "a")
         bench = Bench(here, other)
         for _ in range(options.rounds):
+            tls, here.mesh.tls = None, None
             await bench.round(wanted)
+            if options.tls:
+                tls, here.mesh.tls = Path(root), read_certificate(Path(root))
+                await bench.round(secured)
             if erlang is not None and not options.no_erlang:
                 erlang_round(erlang, wanted)
         await here.stop()
-    show(list(wanted.values()), as_json=options.json)
+    show([*wanted.values(), *secured.values()], as_json=options.json)
+    if options.tls:
+        shares = {
+            figure.name: round(statistics.median(secured[name].ours) / statistics.median(figure.ours), 3)
+            for name, figure in wanted.items()
+            if name in secured
+        }
+        for name, share in shares.items():
+            if not options.json:
+                print(f"{name}: with TLS {share:.2f} of that without")
+        if options.json:
+            print(json.dumps({"with TLS, of that without": shares}))
 
 
 def main() -> None:
@@ -244,14 +296,16 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], choices=[n for n in figures() if not n.endswith("_99")])
     parser.add_argument("--no-erlang", action="store_true")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--tls", action="store_true", help="measure with TLS, too")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--tls-of", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     globalLogPublisher.addObserver(
         lambda event: event["log_level"] < LogLevel.error or print(event, file=sys.stderr)
     )
     if options.serve:
         options.serve.mkdir()
-        serve(options.serve)
+        serve(options.serve, options.tls_of)
         return
     failed: list[Any] = []
 

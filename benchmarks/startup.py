@@ -19,17 +19,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from beside import hot
+
 SOURCE = ".code\nhlt\n"
-HOT = """.code
-      load $2 #10000000
-top:  mul $3 $2 $3
-      inc $3
-      inc $1
-      lt $1 $2
-      djmpe @top
-      hlt
-"""
-"""50 million instructions."""
+HOT_INSTRUCTIONS = 50_000_000
+"""Of the program that is hot."""
 
 HOT_NAME = "iridium run, 50 million"
 """What the table calls it."""
@@ -73,9 +67,9 @@ def main() -> None:
     if not os.path.exists(options.iridium):
         parser.error(f"{options.iridium} does not exist; install Iridium, or name the command")
     with tempfile.TemporaryDirectory() as directory:
-        source, image, hot = (Path(directory, name) for name in ("hlt.iasm", "hlt.ir", "hot.iasm"))
+        source, image, program = (Path(directory, name) for name in ("hlt.iasm", "hlt.ir", "hot.iasm"))
         source.write_text(SOURCE)
-        hot.write_text(HOT)
+        program.write_text(hot(HOT_INSTRUCTIONS))
         image.write_bytes(IMAGE)
         caches = {name: os.path.join(directory, name) for name in ("PYTHONPYCACHEPREFIX", "XDG_CACHE_HOME")}
         environment = {**os.environ, **caches}
@@ -85,7 +79,7 @@ def main() -> None:
             "python -c 'import click'": [sys.executable, "-c", "import click"],
             "iridium run hlt.ir": [options.iridium, "run", str(image)],
             "iridium run hlt.iasm": [options.iridium, "run", str(source)],
-            HOT_NAME: [options.iridium, "run", str(hot)],
+            HOT_NAME: [options.iridium, "run", str(program)],
         }
         medians = measure(commands, options.repeat, environment)
     if options.json:

@@ -102,6 +102,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         "bytes", 4 * KIB, 1024 * MIB, "the heap of a VM",
         "room for a real program; it is only taken as the program grows it",
     )] = 64 * MIB  # fmt: skip
+    programs: Annotated[int, Rule(
+        "files", 1, 100_000, "files in the programs directory, beyond which sessions store no more there",
+        "more than anybody looks through; a script in a loop fills no directory",
+    )] = 1024  # fmt: skip
+    programs_bytes: Annotated[int, Rule(
+        "bytes", MIB, 64 * 1024 * MIB, "all files in the programs directory, likewise",
+        "64 of the largest that a session loads, and thousands of ordinary ones; the disk is the node's too",
+    )] = 256 * MIB  # fmt: skip
 
     # The log.
     stranger_log: Annotated[int, Rule(

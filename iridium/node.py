@@ -59,6 +59,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     bind_port: int = 2244
     advertise: str = ""
     secret_file: Path | None = None
+    token_port: int = 0
     data_root_dir: Path = Path("/var/lib/iridium")
     programs_dir: Path | None = None
     cluster: str = "iridium"
@@ -140,7 +141,9 @@ class Node:
             raise
         self.me = Me(state.id, config.node_alias, state.incarnation, config.cluster, state.left)
         self.mesh = Mesh(reactor, self.me, self.events, self._save, trust=self.trust, limits=config.limits)
-        self.newcomers = Newcomers(reactor, self.mesh, lambda: self.trust, self.events, self.data.path)
+        self.newcomers = Newcomers(
+            reactor, self.mesh, lambda: self.trust, self.events, self.data.path, config.token_port
+        )
         self.texts = self.mesh.texts
         self.processes = Processes(self.scheduler, self.events)
         spinning = Spinning(time.monotonic, reactor.callLater)

@@ -168,6 +168,14 @@ OPTIONS: tuple[Option, ...] = (
         metavar="FILE",
     ),
     Option(
+        "token-port",
+        "port for newcomers with a token, open while one is out; any free one if not said",
+        "",
+        0,
+        _port("token-port"),
+        metavar="PORT",
+    ),
+    Option(
         "data-root-dir",
         "where nodes keep their data",
         "",

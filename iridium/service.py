@@ -17,6 +17,7 @@ from twisted.python.logfile import LogFile
 
 from iridium.cluster.accepting import take_few
 from iridium.cluster.rules import join_address
+from iridium.cluster.sparing import spare_openssl
 from iridium.errors import IridiumError
 from iridium.node import Node, NodeConfig, port_error
 from iridium.options import OPTIONS, configure
@@ -161,5 +162,6 @@ class NodeService(Service):
 
 def makeService(options: Options) -> NodeService:
     """The service that `twistd iridium` runs."""
+    spare_openssl()  # twistd imports its reactor next
     twistd: Mapping[str, Any] = options.parent or {}
     return NodeService(options.config, daemon=not twistd.get("nodaemon", True))

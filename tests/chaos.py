@@ -1,11 +1,13 @@
 """Random faults in a mesh of real nodes: after each, the mesh must be whole again within seconds.
 
-    python -m tests.chaos --minutes 2 [--nodes 10] [--seed 1]
+    python -m tests.chaos --minutes 2 [--nodes 10] [--seed 1] [--secure]
 
 Needs Iridium installed beside this Python. Every node is a `twistd` of its own, reached by the others through a
 proxy that can cut the connections between two of them. Faults come one after the other: a kill and a restart, a
-pause, cut connections, a full disk, too few descriptors. A seed chooses the same faults each time. The exit status
-is 1 when a fault was not got over in time, or a node logged an error that nobody expected.
+pause, cut connections, a full disk, too few descriptors. With --secure the nodes have a secret and TLS, which
+change in the middle of other faults, and are spoiled; and strangers whose secret or certificate is wrong try to
+join all the while. A seed chooses the same faults each time. The exit status is 1 when a fault was not got over
+in time, a stranger was known to anybody, or a node logged an error that nobody expected.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import asyncio
 import contextlib
 import errno
+import itertools
 import os
 import random
 import re
@@ -27,13 +30,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from iridium.errors import ClientError
 from iridium.repl.client import call
 from tests.processes import TWISTD, environment, node_command
+from tests.securing import Keys
 
 HEALED = 5.0
 """Seconds from the end of a fault until the mesh is whole."""
@@ -43,6 +48,9 @@ PATIENCE = 60.0
 
 POLL = 0.02
 """Seconds between two questions."""
+
+KNOCK = 0.2
+"""Seconds between two tries of strangers to get in."""
 
 LASTING = 0.4
 """Seconds after which a mesh that was whole must still be: more than a tick of its nodes."""
@@ -77,6 +85,7 @@ class Half(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        self._pair.made(self)
 
     def join(self, other: Half) -> None:
         """Pass on what came and what will come to the other half."""
@@ -93,7 +102,8 @@ class Half(asyncio.Protocol):
         if self.ready is None:
             self._head += data
             self._pair.heard(self, self._head)
-            if READY in self._head:
+            # In TLS nobody sees what is said: there only the nodes tell whether a connection is a link.
+            if READY in self._head or self._pair.sealed:
                 self.ready, self._head = time.monotonic(), b""
 
     def pause_writing(self) -> None:
@@ -116,18 +126,26 @@ class Pair:
         door: where it came in.
 
     Attributes:
-        dialler: who made it, as its hello says.
+        dialler: who made it, as its hello says, or the system where that cannot be read.
+        sealed: whether it cannot be read.
     """
 
     def __init__(self, door: Door) -> None:
         self.door = door
         self.dialler = ""
+        self.sealed = door.proxy.whose is not None
         self.near = Half(self)
         self.far: Half | None = None
 
+    def made(self, half: Half) -> None:
+        """Learn who dials where no line will tell."""
+        whose = self.door.proxy.whose
+        if half is self.near and whose is not None:
+            self.dialler = whose(half.transport.get_extra_info("peername")[1])
+
     def heard(self, half: Half, head: bytes) -> None:
         """Learn who dials from the first line of the near half."""
-        if half is self.near and not self.dialler and b"\n" in head:
+        if half is self.near and not self.dialler and b"\n" in head and not self.sealed:
             found = re.search(rb'"alias":"([^"]*)"', head)
             self.dialler = found[1].decode() if found else "?"
 
@@ -236,12 +254,17 @@ class Door:
 class Proxy:
     """Passes connections on to nodes, in a thread of its own; knows who talks to whom and can cut them off.
 
+    Args:
+        whose: tells by the port of a connection who made it, where it cannot be read; None where it can.
+
     Attributes:
         pairs: the connections.
         doors: one for each node.
+        whose: as given.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, whose: Callable[[int], str] | None = None) -> None:
+        self.whose = whose
         self.pairs: dict[Pair, None] = {}
         self.doors: list[Door] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -352,12 +375,21 @@ class Node:
         root: where it runs and keeps its data.
         output: reads what it says.
         door: its address at the proxy, if it is behind one.
+        options: more of its options.
 
     Attributes:
         lines: what it said in all its lives, each line with the time.
     """
 
-    def __init__(self, alias: str, root: Path, output: Output, door: Door | None = None) -> None:
+    def __init__(
+        self,
+        alias: str,
+        root: Path,
+        output: Output,
+        door: Door | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
+        self._options = options
         self.alias = alias
         self.root = root
         self.data = root / alias
@@ -374,7 +406,7 @@ class Node:
         advertised = ["--advertise", f"127.0.0.1:{self.door.port}"] if self.door else []
         reading, writing = os.pipe()
         self._process = subprocess.Popen(
-            [*map(str, node_command(self.alias, self.root)), "-P", "0", "-p", "0", *advertised],
+            [*map(str, node_command(self.alias, self.root)), "-P", "0", "-p", "0", *advertised, *self._options],
             cwd=self.root,
             env=environment(self.root),
             stdin=subprocess.DEVNULL,
@@ -454,6 +486,29 @@ class Node:
         assert self._process is not None
         self._process.send_signal(number)
 
+    def reread(self, expected: str = r"\breread\b", tries: int = 3) -> None:
+        """Have it read its secret and certificates again.
+
+        Args:
+            expected: what it says then.
+            tries: how often it is told; one that can open no file just then goes on with what it had.
+
+        Raises:
+            TimeoutError: it does not say so.
+        """
+        for _ in range(tries):
+            begun = time.monotonic()
+            self.signal(signal.SIGHUP)
+            if self._output.wait(lambda since=begun: self.said(expected, since) is not None, begun + HEALED):
+                return
+        raise TimeoutError(f"{self.alias} does not say {expected!r}\n{self.last_lines()}")
+
+    def end(self) -> None:
+        """End it as a system does."""
+        self.signal(signal.SIGTERM)
+        assert self._process is not None
+        self._process.wait(PATIENCE)
+
     def kill(self) -> float:
         """End it as a crash does; when that was."""
         if self.door:
@@ -473,12 +528,24 @@ class Cluster:
         total: how many.
         proxied: whether each is reached through the proxy.
         disks: whether each data directory is a small file system of its own, where this process may mount one.
+        secure: whether they have a secret and TLS, and strangers want in.
+
+    Attributes:
+        keys: what they have to show, or None.
+        strangers: those that want in.
+        breaches: who knew of a stranger, or was known to one.
     """
 
-    def __init__(self, root: Path, total: int, *, proxied: bool = False, disks: bool = False) -> None:
+    def __init__(
+        self, root: Path, total: int, *, proxied: bool = False, disks: bool = False, secure: bool = False
+    ) -> None:
         self.root = root
         self.output = Output()
-        self.proxy = Proxy() if proxied else None
+        self.proxy = Proxy(self._whose if secure else None) if proxied else None
+        self.keys: Keys | None = None
+        self.strangers: list[Node] = []
+        self.breaches: list[str] = []
+        self._knocking: Knocking | None = None
         self._mounted: list[Path] = []
         self._cuts: dict[tuple[Node, Node], float] = {}
         names = [f"n{number:02}" for number in range(total)]
@@ -488,6 +555,15 @@ class Cluster:
         if disks:
             for node in self.nodes:
                 self._mount(node.data)
+        if secure:
+            self.keys = Keys(root)
+            for name in names:
+                self.keys.equip(name)
+            self.strangers = [Node(name, root, self.output) for name in self.keys.strangers()]
+
+    def _whose(self, port: int) -> str:
+        """The alias of the node that a connection from a port of this host belongs to."""
+        return owner(port, {node.pid: node.alias for node in [*self.nodes, *self.strangers] if node.running})
 
     def _mount(self, path: Path) -> None:
         path.mkdir(mode=0o700)
@@ -496,6 +572,11 @@ class Cluster:
         with contextlib.suppress(OSError):
             if subprocess.run(mounting, capture_output=True, timeout=PATIENCE).returncode == 0:
                 self._mounted.append(path)
+
+    @property
+    def knocks(self) -> dict[str, Counter[str]]:
+        """Of each stranger, how often it was turned away with which words."""
+        return self._knocking.refused if self._knocking else {}
 
     @property
     def own_disks(self) -> bool:
@@ -512,6 +593,12 @@ class Cluster:
             assert "error" not in answer, answer
         seconds, problem = self.until_whole(PATIENCE)
         assert not problem, problem
+        for node in self.strangers:
+            node.start()
+        for node in self.strangers:
+            node.wait_until_up()
+        if self.strangers:
+            self._knocking = Knocking(self)
         return seconds
 
     def problem(self) -> str:
@@ -525,6 +612,8 @@ class Cluster:
             except (ClientError, KeyError) as error:
                 return f"{node.alias} does not answer: {error}"
             seen = {member["alias"]: member["state"] for member in members}
+            outside = [member["alias"] for member in members if member["alias"] not in names]
+            self.breaches += [f"{node.alias} lists the stranger {name!r}" for name in outside]
             if seen != dict.fromkeys(names, "up") or len(members) != len(names):
                 odd = [f"{m['alias'] or m['id']} {m['state']}" for m in members if m["state"] != "up"]
                 odd += [f"{name} missing" for name in sorted(names - set(seen))]
@@ -590,7 +679,9 @@ class Cluster:
 
     def close(self) -> None:
         """End everything and clean up."""
-        for node in self.nodes:
+        if self._knocking:
+            self._knocking.close()
+        for node in [*self.nodes, *self.strangers]:
             if node.running:
                 node.signal(signal.SIGCONT)
                 node.kill()
@@ -601,11 +692,88 @@ class Cluster:
             subprocess.run(["umount", "-l", str(path)], capture_output=True, timeout=PATIENCE)
 
 
+class Knocking(threading.Thread):
+    """Has the strangers of a cluster try to join, again and again, through one member after the other.
+
+    Args:
+        cluster: which.
+
+    Attributes:
+        refused: of each, how often it was turned away with which words.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(daemon=True)
+        self.refused: dict[str, Counter[str]] = {node.alias: Counter() for node in cluster.strangers}
+        self._cluster = cluster
+        self._over = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        """Knock until told to end."""
+        doors = itertools.cycle(self._cluster.nodes)
+        while not self._over.is_set():
+            for stranger in self._cluster.strangers:
+                if not self._over.wait(KNOCK):
+                    self._knock(stranger, next(doors))
+
+    def _knock(self, stranger: Node, member: Node) -> None:
+        breaches = self._cluster.breaches
+        try:
+            answer = stranger.ask(f"!join_cluster {member.address}")
+            members = stranger.ask("!cluster_members")["members"]
+        except (ClientError, KeyError):
+            return  # the member may be stopped, and the dial takes as long as the answer may
+        if "error" in answer:
+            # Without the address, which is each time another.
+            self.refused[stranger.alias][answer["error"]["message"].replace(member.address, "ADDRESS")] += 1
+        else:
+            breaches.append(f"{stranger.alias} joined at {member.alias}")
+        if len(members) > 1:
+            breaches.append(f"{stranger.alias} knows {[m['alias'] for m in members]}")
+
+    def close(self) -> None:
+        """End the thread."""
+        self._over.set()
+        self.join(PATIENCE)
+
+
+def owner(port: int, names: Mapping[int, str], proc: Path = Path("/proc")) -> str:
+    """Who made a connection of this host.
+
+    Args:
+        port: that it comes from.
+        names: by process id, who is asked about.
+        proc: where the system tells.
+
+    Returns:
+        The name, or "?".
+    """
+    with contextlib.suppress(OSError):
+        for line in (proc / "net" / "tcp").read_text().splitlines()[1:]:
+            words = line.split()
+            if int(words[1].rpartition(":")[2], 16) == port:
+                made = f"socket:[{words[9]}]"
+                for pid, name in names.items():
+                    if made in _descriptors(proc / str(pid) / "fd"):
+                        return name
+    return "?"
+
+
+def _descriptors(directory: Path) -> list[str]:
+    found = []
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(directory):
+            with contextlib.suppress(OSError):
+                found.append(os.readlink(entry.path))
+    return found
+
+
 @contextlib.contextmanager
-def running(total: int, *, proxied: bool = False, disks: bool = False) -> Iterator[Cluster]:
+def running(total: int, *, proxied: bool = False, disks: bool = False, secure: bool = False) -> Iterator[Cluster]:
     """A mesh that is whole; all of it ends with the block."""
     with tempfile.TemporaryDirectory(prefix="iridium-chaos-") as root:
-        cluster = Cluster(Path(root), total, proxied=proxied, disks=disks)
+        cluster = Cluster(Path(root), total, proxied=proxied, disks=disks, secure=secure)
         try:
             cluster.form()
             yield cluster
@@ -633,6 +801,8 @@ class Faults:
             "disk": self.disk,
             "files": self.files,
         }
+        if cluster.keys is not None:
+            self.kinds.update({"secret": self.secret, "ca": self.authority, "wrong": self.wrong})
         self._left: list[str] = []
 
     def next(self) -> tuple[str, list[Node], Callable[[], tuple[float, str]]]:
@@ -690,6 +860,59 @@ class Faults:
                 self.cluster.cut(node, other)
             self.cluster.pause(seconds)
         return time.monotonic(), f"{few} for {seconds:.1f} s"
+
+    # --- of a mesh with a secret and TLS ---
+
+    def secret(self, nodes: list[Node], amount: float) -> tuple[float, str]:
+        """Go one step on the way to another secret, node by node, with another fault in the middle."""
+        assert self.cluster.keys is not None
+        step, give = self.cluster.keys.change_secret()
+        return self._change(f"{step}", give, ["no-certificate"], nodes, amount)
+
+    def authority(self, nodes: list[Node], amount: float) -> tuple[float, str]:
+        """The same on the way to another CA."""
+        assert self.cluster.keys is not None
+        step, give = self.cluster.keys.change_authority()
+        return self._change(step, give, ["wrong-secret", "former-secret", "no-secret"], nodes, amount)
+
+    def _change(
+        self, step: str, give: Callable[[str], None], strangers: list[str], nodes: list[Node], amount: float
+    ) -> tuple[float, str]:
+        """Give something to all nodes, and to strangers whom something else keeps out."""
+        everybody = self.cluster.nodes
+        at = everybody.index(nodes[0])
+        order = everybody[at:] + everybody[:at]
+        order = order if amount < 0.5 else order[::-1]
+        half = len(order) // 2
+        for node in order[:half]:
+            give(node.alias)
+            node.reread()
+        name = ("kill", "stop", "cut", "files")[int(4 * amount)]
+        # One of those that has the new files, and two that have not; or the other way round.
+        _, what = self.kinds[name]([order[half - 1], order[half], order[-1]], (4 * amount) % 1)
+        for node in order[half:]:
+            give(node.alias)
+            node.reread()
+        for stranger in self.cluster.strangers:
+            if stranger.alias in strangers:
+                give(stranger.alias)
+                stranger.reread()
+        return time.monotonic(), f"{step}; {name} {what}"
+
+    def wrong(self, nodes: list[Node], amount: float) -> tuple[float, str]:
+        """Have a node reread what it cannot use, and cut a link; then give it what is right."""
+        assert self.cluster.keys is not None
+        node = nodes[0]
+        what = self.cluster.keys.spoil(node.alias, amount)
+        try:
+            node.reread(r"\bnot-reread\b")
+            self.cluster.cut(node, nodes[1])
+            _, problem = self.cluster.until_whole(HEALED)
+        finally:
+            self.cluster.keys.certify(node.alias)
+            self.cluster.keys.give_secret(node.alias)
+        node.reread()
+        return time.monotonic(), f"{what}{f', and meanwhile {problem}: not borne' * bool(problem)}"
 
 
 def _until(deadline: float) -> None:
@@ -787,6 +1010,10 @@ def suffer(cluster: Cluster, nodes: list[Node], strike: Callable[[], tuple[float
         for node in cluster.nodes
         for line in complaints(line for when, line in node.lines if when >= begun)
     ]
+    if "not borne" in what:
+        said.append(what)
+    said += sorted(set(cluster.breaches))
+    cluster.breaches.clear()
     if "not noticed" in what:
         said.append(f"{nodes[0].alias} did not notice the full disk")
     return what, took, "; ".join(filter(None, [problem, *said[:3]]))
@@ -810,7 +1037,7 @@ def rage(cluster: Cluster, seed: int, seconds: float, say: Callable[[str], None]
         kind, nodes, strike = faults.next()
         what, took, problem = suffer(cluster, nodes, strike)
         number = record.add(kind, took, problem)
-        say(f"{number:4} {kind:6} {nodes[0].alias:5} {what:38} {took:6.2f} s {problem and 'FAILED ' + problem}")
+        say(f"{number:4} {kind:6} {nodes[0].alias:5} {what:46} {took:6.2f} s {problem and 'FAILED ' + problem}")
         if problem:
             concerned = [node for node in cluster.nodes if node in nodes or node.alias in problem]
             say("\n".join(node.last_lines() for node in concerned))
@@ -825,6 +1052,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=2)
     parser.add_argument("--nodes", type=int, default=10)
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--secure", action="store_true", help="with a secret, TLS, and strangers")
     options = parser.parse_args()
     if not TWISTD.exists():
         parser.error(f"there is no {TWISTD}: pip install .")
@@ -832,10 +1060,14 @@ def main() -> int:
         parser.error("it takes at least 3 nodes")
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    with running(options.nodes, proxied=True, disks=True) as cluster:
+    with running(options.nodes, proxied=True, disks=True, secure=options.secure) as cluster:
         disks = "a tmpfs each" if cluster.own_disks else "RLIMIT_FSIZE"
-        print(f"{options.nodes} nodes, seed {seed}, disks: {disks}", flush=True)
+        secure = "a secret and TLS" if options.secure else "no secret"
+        print(f"{options.nodes} nodes, seed {seed}, {secure}, disks: {disks}", flush=True)
         record = rage(cluster, seed, 60 * options.minutes, lambda line: print(line, flush=True))
+        for name, words in cluster.knocks.items():
+            said, often = words.most_common(1)[0] if words else ("never", 0)
+            print(f"{name} was turned away {words.total()} times, {often} with: {said[:150]}")
     print(record.summary())
     return 1 if record.failures else 0
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -271,6 +274,40 @@ def test_a_pipe_that_nobody_reads_is_not_the_nodes_fault(shell: Callable[..., Sh
 
     with pytest.raises(BrokenPipeError), cluster_module.session(node.address) as tell:
         tell("!go", 5, closed)
+
+
+def test_ctrl_c_just_before_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C that comes in the last moment before the command waits for the node is not lost. What happens then
+    cannot be timed; a signal to another thread is the same to Python: noted, and nothing that ends a wait.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    waits = threading.Event()
+    real = client._Reader.line
+
+    def line(reader: Any, deadline: float) -> bytes:
+        waits.set()
+        return real(reader, deadline)
+
+    def press() -> None:
+        waits.wait()
+        state = Path(f"/proc/self/task/{threading.main_thread().native_id}/stat")
+        while state.read_text().rpartition(") ")[2][0] != "S":
+            pass
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            connecting = socket.create_connection(server.getsockname())
+            with connecting, server.accept()[0]:
+                reader = client._Reader(connecting, "here")
+                monkeypatch.setattr(client._Reader, "line", line)
+                thread.start()
+                with pytest.raises(KeyboardInterrupt):
+                    reader.line(time.monotonic() + 20)
+        thread.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # --- which node ---

@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -283,6 +284,46 @@ def test_ctrl_c_while_it_ends(shell: Callable[..., Process], started: Started) -
         process.signal(signal.SIGINT)
         process.comes("nothing of the kind", 0.02)
     assert process.status() == 130
+
+
+PRESSES = """
+import os, signal, sys, time
+from iridium import cli
+from iridium.{module} import {name}
+{call} = {name}.{method}
+def press(*arguments):
+    result = {call}(*arguments)
+    os.kill(os.getpid(), signal.SIGINT)
+    while {until}:
+        time.sleep(0.01)
+    return result
+{name}.{method} = press
+sys.argv[1:] = ["repl"]
+cli.main()
+"""
+"""Somebody presses Ctrl-C just when something has been done while the shell starts."""
+
+
+def test_ctrl_c_when_the_banner_has_come(started: Started) -> None:
+    """As soon as there is something to see, Ctrl-C ends no shell that somebody types at."""
+    code = PRESSES.format(module="repl.session", name="Session", method="start", call="start", until="False")
+    process = started.process(sys.executable, "-c", code, terminal=True)
+    process.expect(PROMPT)
+    typed(process, "load $1 #5")
+    typed(process, "prti $1", r"\n5\n")
+    process.end_input()
+    assert process.status() == 0
+
+
+def test_ctrl_c_before_the_banner(started: Started) -> None:
+    """Before that it gives up the start, says nothing, and leaves nothing behind."""
+    until = "signal.getsignal(signal.SIGINT) is not signal.SIG_IGN"  # what the shell does when it ends
+    code = PRESSES.format(module="node", name="Node", method="start", call="start", until=until)
+    env = environment(started.root, TMPDIR=str(started.root))
+    process = started.process(sys.executable, "-c", code, terminal=True, env=env)
+    assert process.status() == 130
+    assert "Traceback" not in process.rest()
+    assert not list(started.root.glob("iridium-*"))
 
 
 def test_ctrl_c_at_the_prompt(shell: Callable[..., Process]) -> None:

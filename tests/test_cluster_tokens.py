@@ -34,7 +34,7 @@ from iridium.cluster.tokens import LIFETIME, MOST_TOKENS, PREFIX, Token, Tokens,
 from iridium.cluster.trust import Trust
 from iridium.errors import CommandError, IridiumError, OptionError
 from iridium.node import Node
-from tests.test_node import Nodes, events, eventually, nodes, states, within
+from tests.test_node import Nodes, events, eventually, free_port, nodes, states, within
 
 __all__ = ["nodes"]  # a fixture
 
@@ -249,7 +249,7 @@ def test_an_answer_with_a_secret_that_is_none() -> None:
 # --- between nodes ---
 
 
-def guarded(nodes: Nodes, *, tls: bool = False) -> Node:
+def guarded(nodes: Nodes, *, tls: bool = False, **options: Any) -> Node:
     """A node whose cluster has a secret, and perhaps TLS, whose CA it has."""
     root = nodes.root / "a"
     write_private(root / SECRET_FILE, Secrets([new_secret()]).to_text().encode(), replace=False)
@@ -261,7 +261,7 @@ def guarded(nodes: Nodes, *, tls: bool = False) -> Node:
         certificate = c.issue(c.make_csr(key), [id], [], ca)
         keep(root / DIRECTORY, certificate, c.key_pem(key), c.certificate_pem(ca.certificate))
         write_file(root / DIRECTORY / "ca.key", c.key_pem(ca.key), PRIVATE)
-    return nodes.start("a")
+    return nodes.start("a", **options)
 
 
 @pytest.mark.real_reactor
@@ -406,6 +406,20 @@ async def test_the_door_closes(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) ->
     b = nodes.start("b")
     await within(b.join_with(str(token)))
     await eventually(lambda: not a.newcomers._door.is_open)
+
+
+@pytest.mark.real_reactor
+@pytest_twisted.ensureDeferred
+async def test_a_port_for_newcomers_that_is_taken(nodes: Nodes) -> None:
+    """A token that nobody could use is not made, and the option is named; one that can be has the port."""
+    port = free_port()
+    a = guarded(nodes, token_port=port)
+    token = await within(a.newcomers.make_token())
+    assert token.door == port
+    write_private(nodes.root / "b" / SECRET_FILE, Secrets([new_secret()]).to_text().encode(), replace=False)
+    b = nodes.start("b", token_port=port)
+    with pytest.raises(CommandError, match="--token-port"):
+        await within(b.newcomers.make_token())
 
 
 @pytest.mark.real_reactor

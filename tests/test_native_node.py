@@ -72,7 +72,7 @@ def test_building_is_shown(started: Started, node: NodeProcess) -> None:
     assert not told["loading"]
     assert told["load_seconds"] > 0
     session.send("!stop")
-    [event] = [e for e in node.ask("!events")["events"] if e["kind"] == "interpreter-built"]
+    [event] = [e for e in node.ask("!events 1000")["events"] if e["kind"] == "interpreter-built"]
     assert f"in which programs waited; kept in {started.root.parent}" in event["detail"]
 
 

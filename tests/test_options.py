@@ -61,6 +61,7 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("bind-port", "1", 1),
     ("advertise", "node.example:2254", "node.example:2254"),
     ("advertise", "[2001:db8::1]:2254", "[2001:db8::1]:2254"),
+    ("token-port", "2264", 2264),
     ("tls-cert", "/etc/iridium/node.pem", Path("/etc/iridium/node.pem")),
     ("tls-key", "/etc/iridium/node.key", Path("/etc/iridium/node.key")),
     ("tls-ca", "/etc/iridium/ca.pem", Path("/etc/iridium/ca.pem")),

@@ -98,6 +98,14 @@ def test_stopped_and_given_up_are_shown(person: Person) -> None:
     assert lines[2].split()[:5] == ["b", "-", "-", "-", "stopped"]
 
 
+def test_pids_are_shown_as_commands_take_them(person: Person) -> None:
+    """The process of a replica on another node is `PID@NODE`, which `!why` and others find."""
+    rows = [ReplicaView("tick", str(at), "running", node, 7) for at, node in enumerate(("alpha", "beta"))]
+    supervisor(person).shown = [ApplicationView("a", 1, False, rows)]
+    lines = person.type("!apps").splitlines()
+    assert [line.split()[5] for line in lines[1:3]] == ["7", "7@beta"]
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -20,7 +20,7 @@ from iridium.errors import CommandError
 from iridium.processes.types import Exchange
 from iridium.repl import files
 from iridium.repl.commands import TABLE
-from iridium.repl.commands.stats import MachineStats, ProcessStats, Stats, WorkerStats
+from iridium.repl.commands.stats import MachineStats, ProcessStats, ResourceStats, Stats, WorkerStats
 from iridium.repl.commands.table import Result
 from iridium.repl.visible import visible, visible_json
 from tests.repl_double import ENDLESS, FakeNode, Person
@@ -95,6 +95,8 @@ EXAMPLES = {
     "!why": "2",
     "!spawn_image": "ab" * 32,
     "!spawn_sent": f"{IMAGE.content_hash()} --start @ count",
+    "!run_sent": f"{IMAGE.content_hash()} - count",
+    "!store_sent": f"{IMAGE.content_hash()} count.ir",
     "!deploy": "app.toml",
     "!stop_app": "app",
     "!deploy_image": "ab" * 32,
@@ -650,6 +652,8 @@ def test_a_token_is_not_remembered(person: Person, typed: str) -> None:
         ["!members"],
         ["!history", "--json"],
     ]
+    person.type(f"!join_wiht {TOKEN}")
+    assert TOKEN not in person.type("!history")
 
 
 def test_a_token_is_not_logged(
@@ -687,7 +691,7 @@ def test_stats(person: Person) -> None:
         "from_cache": False,
         "running": False,
     }
-    del told["machine"]
+    del told["machine"], told["resources"]
     assert told == {
         "engine": "reference",
         "llvm": False,
@@ -712,6 +716,35 @@ def test_stats(person: Person) -> None:
     words = person.type("!stats")
     assert re.search(r"^instructions +2$", words, re.MULTILINE)
     assert re.search(r"^LLVM +not loaded$", words, re.MULTILINE)
+
+
+def test_stats_of_what_the_node_takes(person: Person) -> None:
+    """`!stats` tells what should be level over days: memory, descriptors, threads, delayed calls, tables."""
+    person.node.in_use.update({"half-open": lambda: 3, "sessions": lambda: 4})
+    calls = len(person.node.reactor.getDelayedCalls())
+    told = answer(person, "!stats")["resources"]
+    assert told["delayed_calls"] - calls in (0, 1)  # the command itself may wait for a turn
+    assert (told["peers"], told["half_open"], told["sessions"]) == (1, 3, 4)
+    before = told["events"]
+    person.node.events.add("text", "beta", "hello")
+    later = person.node.reactor.callLater(9, lambda: None)
+    again = answer(person, "!stats")["resources"]
+    assert (again["events"], again["delayed_calls"]) == (before + 1, told["delayed_calls"] + 1)
+    later.cancel()
+    assert told["memory"] > 10_000_000
+    assert told["descriptors"] >= 3
+    assert told["threads"] >= 1
+    words = person.type("!stats")
+    assert re.search(r"^memory +\d+\.\d MB resident$", words, re.MULTILINE)
+    assert re.search(r"^open +\d+ descriptors, \d+ threads, \d+ delayed calls$", words, re.MULTILINE)
+    assert re.search(r"^held +1 peers, 3 connections in a handshake, 4 sessions, \d+ events$", words, re.MULTILINE)
+
+
+def test_stats_where_the_system_does_not_tell() -> None:
+    """What is not known is said to be so, not taken for nothing."""
+    rows = dict(ResourceStats(None, None, None, 1, 2, 3, 4, 5).rows())
+    assert rows["memory"] == "unknown"
+    assert rows["open"] == "? descriptors, ? threads, 1 delayed calls"
 
 
 def test_stats_of_what_runs(person: Person) -> None:

@@ -20,6 +20,7 @@ from iridium.repl.children import PATIENCE
 from iridium.repl.commands.processes import ProcessList
 from iridium.vm import Program
 from iridium.vm.runtime.layout import FREE
+from tests.printing import lines, printed_lines
 from tests.repl_double import FakeNode, Person
 
 ECHO = """\
@@ -36,21 +37,10 @@ wrong: div $1 $4 $5
 
 HELLO = ".data\nh: .asciiz 'hello\\n'\n.code\nprts @h\nload $1 #3\nhltr $1\n"
 
-LINES = """\
-.data
-nl: .asciiz '\\n'
-.code
-      load $2 #6000
-again: prti $1
-      prts @nl
-      inc $1
-      lt $1 $2
-      djmpe @again
-      hlt
-"""
-"""Prints three times as much as finds room while nobody reads."""
+COUNT = 6000
+"""Lines: three times as many as find room while nobody reads."""
 
-PRINTED = "".join(f"{number}\n" for number in range(6000))
+PRINTED = printed_lines(COUNT)
 
 NAMED = ".data\nn: .asciiz 'echo'\n.code\nload $1 @n\nregister $1\nrecv $1 $2 $3\nhlt\n"
 
@@ -58,7 +48,7 @@ NAMED = ".data\nn: .asciiz 'echo'\n.code\nload $1 @n\nregister $1\nrecv $1 $2 $3
 @pytest.fixture
 def person(tmp_path: Path) -> Person:
     """Somebody with a session, whose pid is 1, and a few programs."""
-    for name, source in {"echo": ECHO, "hello": HELLO, "named": NAMED, "lines": LINES}.items():
+    for name, source in {"echo": ECHO, "hello": HELLO, "named": NAMED, "lines": lines(COUNT)}.items():
         (tmp_path / f"{name}.iasm").write_text(source)
     return Person(FakeNode(tmp_path))
 
@@ -466,6 +456,17 @@ def test_a_title_is_no_node(person: Person) -> None:
     assert (told["node"], told["program"]) == ("", "x on b.iasm --wait")
     assert "nowhere is not up" in person.type(f"!spawn_sent {digest} --wait nowhere x")
     assert "neither --wait nor --start" in person.type(f"!spawn_sent {digest} -w @ x")
+
+
+def test_a_path_that_ends_like_a_node(person: Person, tmp_path: Path) -> None:
+    """The last `on` names a node, always; how to type it for a file is told, and `on @` does it."""
+    (tmp_path / "x on b.iasm").write_text(HELLO)
+    told = person.type("!spawn x on b.iasm")
+    assert told.startswith("error: b.iasm is not up; ")
+    assert "for a file that is called 'x on b.iasm', type: !spawn x on b.iasm on @" in told
+    assert "process 2 runs x on b.iasm\n" in person.type("!spawn x on b.iasm on @")
+    assert "process 3 runs hello.iasm\n" in person.type("!spawn hello.iasm on @ --wait")
+    assert person.type("!spawn hello.iasm on beta").endswith("lists who is\n>>> ")
 
 
 def test_output_that_is_not_taken_is_told_once(person: Person) -> None:

@@ -17,25 +17,18 @@ from iridium.processes.types import NoSuchProcessError
 from iridium.repl.commands.processes import WhyResult
 from iridium.testing import SimulatedNode
 from tests.local import switch
+from tests.printing import lines, printed_lines
 from tests.test_processes_simulated import WAITER, Cluster
 
-LINES = """\
-.data
-nl: .asciiz '\\n'
-.code
-      load $2 #20000
-again: prti $1
-      prts @nl
-      inc $1
-      lt $1 $2
-      djmpe @again
-      hlt
-"""
+COUNT = 20_000
+"""Lines: several times as many as find room on the way to another node."""
+
+LINES = lines(COUNT)
 
 LATER = LINES.replace(".code\n", ".code\nrecv $7 $8 $9\n")
 """The same, once a message has come."""
 
-PRINTED = "".join(f"{number}\n" for number in range(20_000))
+PRINTED = printed_lines(COUNT)
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from tests.repl_double import ENDLESS, FakeNode, Peer, Person
 READS = (
     "!help", "!limits", "!history", "!quit", "!program", "!disassemble", "!symbols", "!stop", "!stats",
     "!registers", "!float_registers", "!heap", "!stack", "!ps", "!observe", "!why", "!dead", "!cluster_members",
-    "!mesh", "!events", "!apps",
+    "!mesh", "!events", "!apps", "!programs",
 )  # fmt: skip
 """What a read-only session may do. Each other command has been decided the other way: it changes something, sends
 something, or makes the node work for it (``!load_file`` reads and decodes megabytes)."""

@@ -22,6 +22,7 @@ from twisted.python.reflect import namedAny
 from iridium.events import EventRing
 from iridium.node import NodeConfig
 from iridium.service import NodeService, Options, makeService
+from tests.processes import TWISTD, environment, needs_installation
 from tests.test_node import eventually, free_port, sockets, within
 
 reactor: Any = _reactor
@@ -100,6 +101,16 @@ def said() -> Any:
     globalLogPublisher.addObserver(observe)
     yield lines
     globalLogPublisher.removeObserver(observe)
+
+
+@pytest.mark.processes
+@needs_installation
+def test_a_mistake_stands_last(tmp_path: Path) -> None:
+    """twistd prints how it is used before it says what is wrong; what is wrong is the last line."""
+    arguments = [TWISTD, "-n", "--pidfile=", "iridium", "--bind-port", "x"]
+    done = subprocess.run(arguments, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "--bind-port 'x' is not a port" in done.stdout.splitlines()[-1]
 
 
 class Client(Protocol):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from iridium.cluster.link import Link, State
+from iridium.cluster.secret import Exchange, Prover, Secrets
 from iridium.errors import OptionError
 from iridium.testing import Network, SimulatedNode
 from tests import simulate
@@ -41,6 +42,31 @@ def test_a_secret_that_is_not_asked_for_is_noticed(monkeypatch: pytest.MonkeyPat
     """Where nodes take anybody's proof, the campaign finds strangers inside."""
     monkeypatch.setattr("iridium.cluster.secret.Secrets.proven", lambda self, mac, prover, exchange: self)
     assert "stranger1" in simulate.run(1, most=4, secrets=True)
+
+
+def test_a_change_of_secrets_that_costs_links_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nodes accept only the secret that they use, a change node by node is found to cost links."""
+    proven = Secrets.proven
+
+    def first_only(self: Secrets, mac: str, prover: Prover, exchange: Exchange) -> Secrets | None:
+        return proven(Secrets(self.reveal()[:1]), mac, prover, exchange)
+
+    monkeypatch.setattr(Secrets, "proven", first_only)
+    told = (simulate.live(seed, most=6, secrets=True)[1] for seed in range(30))
+    assert any("in an orderly change" in str(problem) for problem in told)
+
+
+def test_a_member_with_a_wrong_secret_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a node that was a member gets in with whatever secret, the campaign finds it linked."""
+    proven = Secrets.proven
+
+    def anybody(self: Secrets, mac: str, prover: Prover, exchange: Exchange) -> Secrets | None:
+        return proven(self, mac, prover, exchange) or self
+
+    monkeypatch.setattr(Secrets, "proven", anybody)
+    monkeypatch.setattr(simulate.Story, "stranger", lambda story: None)
+    told = (simulate.live(seed, most=6, secrets=True)[1] for seed in range(30))
+    assert any("has a wrong secret and is linked" in str(problem) for problem in told)
 
 
 def test_a_seed_is_one_trace_under_any_hash_seed() -> None:

@@ -134,6 +134,26 @@ def test_broken_files(text: str | bytes, line: int) -> None:
     assert mistakes(text)[0][0] == line
 
 
+@pytest.mark.parametrize(
+    ("data", "where", "problem", "is_program"),
+    [
+        (b"# Notes\n\nsome text\n", "app.toml:3:6: error: ", "this is not valid TOML: Expected '='", False),
+        (b"; says hello\n.code\nhlt\n", "app.toml:1:1: error: ", "this is not valid TOML: ", True),
+        (b"EPIE\0\0\xff", "app.toml:1:1: error: ", "this is not valid TOML: byte 0xff", True),
+        (b"a = \x1b[2J" + b"x" * 500, "app.toml:1:5: error: ", "this is not valid TOML: ", False),
+    ],
+)
+def test_what_is_no_toml(data: bytes, where: str, problem: str, is_program: bool) -> None:
+    """Another file in place of an application is called what it is, and a program is told from a mistake."""
+    with pytest.raises(ApplicationError) as caught:
+        load(data, "app.toml", read)
+    said = str(caught.value)
+    assert said.startswith(where + problem)
+    assert ("that is a program: `iridium spawn` starts it" in said) == is_program
+    assert said.replace("\n", "").isprintable()
+    assert len(said) < 400
+
+
 def test_the_example() -> None:
     """The application among the examples can be deployed, and its service never ends by itself."""
     path = Path(__file__).parents[1] / "examples" / "ticker" / "ticker.toml"

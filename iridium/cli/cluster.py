@@ -16,7 +16,7 @@ from iridium.cli.streams import Output
 from iridium.cluster.rules import join_address, split_address
 from iridium.cluster.tokens import parse_token
 from iridium.errors import ClientError, OptionError
-from iridium.repl.client import Ask, call, connect
+from iridium.repl.client import Ask, Shell, call, connect
 from iridium.roles import RoleError
 
 NODE = "127.0.0.1:2244"
@@ -54,7 +54,7 @@ def ask(node: str, command: str, timeout: float = 30.0) -> dict[str, Any]:
     """
     with _failures():
         answer = call(*split_address(node), command, timeout=timeout)
-    return _checked(answer)
+    return checked_answer(answer)
 
 
 @contextlib.contextmanager
@@ -64,8 +64,24 @@ def session(node: str) -> Iterator[Ask]:
     Raises:
         ExitError: as from :func:`ask`; where something is asked, too.
     """
+    with shell_of(node) as shell:
+        yield checked(shell)
+
+
+@contextlib.contextmanager
+def shell_of(node: str) -> Iterator[Shell]:
+    """A session with a running node, whose answers may be errors.
+
+    Raises:
+        ExitError: as from :func:`ask`, but for errors that the shell answers with.
+    """
     with _failures(), connect(*split_address(node)) as shell:
-        yield lambda command, timeout, on_event=None: _checked(shell(command, timeout, on_event))
+        yield shell
+
+
+def checked(shell: Shell) -> Ask:
+    """What asks a shell, and raises ExitError where it answers with an error."""
+    return lambda command, timeout, on_event=None: checked_answer(shell(command, timeout, on_event))
 
 
 @contextlib.contextmanager
@@ -78,7 +94,12 @@ def _failures() -> Iterator[None]:
         raise ExitError(f"iridium: {error}", FAILED) from None
 
 
-def _checked(answer: dict[str, Any]) -> dict[str, Any]:
+def checked_answer(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer, unless it is an error.
+
+    Raises:
+        ExitError: it is one; the text has its remedy.
+    """
     problem = answer.get("error")
     if problem is None:
         return answer

@@ -19,6 +19,8 @@ from iridium.image import is_image, parse
 SUFFIX = ".ir"
 """How the file name of an image ends."""
 
+_DEFAULT = click.core.ParameterSource.DEFAULT
+
 
 def _positive(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
     if value is not None and not 0 < value < math.inf:  # so written, nan is refused too
@@ -40,6 +42,7 @@ def _positive(ctx: click.Context, parameter: click.Parameter, value: float | Non
     metavar="N",
     help="Worker threads, for processes; 1 unless given.",
 )
+@click.option("--node", metavar="HOST:PORT", help="Run it on the node with that REPL port, not here.")
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -51,13 +54,24 @@ def run(
     timeout: float | None,
     engine: str,
     threads: int,
+    node: str | None,
 ) -> None:
     """Run PROGRAM, a source or an image; `-` is standard input.
 
     The exit status is the program's stop code; 65 if it is wrong, 66 if it cannot be opened, 70 if it crashes,
     75 if a limit stops it. A program that uses processes ends when its first does, or with 75 when all of them
     wait for ever.
+
+    With --node, the program is read and assembled here and runs in a session of a running node, as if it ran here:
+    the same output, messages and status. Ctrl-C stops it there.
     """
+    if node is not None:
+        from iridium.cli import remote
+
+        given = [f"--{name}" for name in ("engine", "threads") if ctx.get_parameter_source(name) is not _DEFAULT]
+        if given:
+            raise click.UsageError(f"{given[0]} is the node's own, and cannot be given with --node")
+        ctx.exit(remote.run(program, node, as_json=as_json, registers=registers, limit=limit, timeout=timeout))
     ctx.exit(
         running.run(
             program,

@@ -116,7 +116,7 @@ def _next_size(size: int, took: float) -> int:
     return max(SHORTEST_TURN, size // 4) if took > 2 * TURN else size
 
 
-def _verdict(vm: VM, name: str, reason: str | None) -> tuple[int, str | None]:
+def verdict(vm: VM, name: str, reason: str | None) -> tuple[int, str | None]:
     """The exit status of a program that ended, and what standard error is told."""
     record = vm.record
     if reason is not None:
@@ -181,10 +181,10 @@ def run(
 
             output.start_line()
             output.write(register_listing(vm, rich=output.is_terminal))
-    return _end(output, *_verdict(vm, name, reason))
+    return end(output, *verdict(vm, name, reason))
 
 
-def _end(output: Output, status: int, message: str | None) -> int:
+def end(output: Output, status: int, message: str | None) -> int:
     """The exit status.
 
     Raises:
@@ -229,10 +229,10 @@ def _run_processes(
             output.write(register_listing(vm, rich=output.is_terminal))
         if reason == DEADLOCK:
             count = f"all {local.alive} processes wait" if local.alive > 1 else "the only process waits"
-            return _end(output, LIMIT_REACHED, f"{name}: deadlock: {count} for messages that nobody can send")
+            return end(output, LIMIT_REACHED, f"{name}: deadlock: {count} for messages that nobody can send")
         if killed:
             assert how is not None
-            return _end(output, PROGRAM_FAULT, f"{name}: the first process was ended by another: {how.text}")
-        return _end(output, *_verdict(vm, name, reason))
+            return end(output, PROGRAM_FAULT, f"{name}: the first process was ended by another: {how.text}")
+        return end(output, *verdict(vm, name, reason))
     finally:
         local.close()

@@ -140,6 +140,9 @@ class Background:
     """A reactor in a thread of its own."""
 
     def __init__(self) -> None:
+        from iridium.cluster.sparing import spare_openssl
+
+        spare_openssl()
         from twisted.internet import reactor
 
         self.reactor: Any = reactor
@@ -207,31 +210,40 @@ def _converse(background: Background, config: Any) -> None:
 
     interactive = sys.stdin is not None and sys.stdin.isatty()
     prompt = Prompt(Output(), interactive)
+    nodes: list[Node] = []
+    sessions: list[Session] = []
 
-    def start() -> tuple[Node, Session]:
+    def start() -> Session:
         node = Node(background.reactor, config)
+        nodes.append(node)
         supervise(node)
         if config.join:
             node.start_cluster()
         node.start()
         session = Session(node, prompt.write, prompt.closed.set, local=True)
-        session.start()
-        return node, session
-
-    try:
-        node, session = background.call(start)
-    except IridiumError as error:
-        raise ExitError(f"iridium: {error}", 1) from None
-    try:
         prompt.on_lost = lambda: background.reactor.callFromThread(session.end)
+        sessions.append(session)
+        session.start()
+        return session
 
-        def interrupt(number: int, frame: Any) -> None:
-            # Pressed twice, or just between two lines, Ctrl-C must not end the shell that somebody types at.
-            if prompt.waiting or not (interactive or session.executing):
-                raise KeyboardInterrupt
-            background.reactor.callFromThread(session.interrupt)
+    def interrupt(number: int, frame: Any) -> None:
+        # Pressed twice, or just between two lines, Ctrl-C must not end the shell that somebody types at. Before
+        # there is one, it gives up the start.
+        if prompt.waiting or not sessions or not (interactive or sessions[0].executing):
+            raise KeyboardInterrupt
+        background.reactor.callFromThread(sessions[0].interrupt)
 
-        signal.signal(signal.SIGINT, interrupt)
+    def end() -> Any:
+        for session in sessions:
+            session.end()
+        return nodes[0].stop() if nodes else None
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        try:
+            session = background.call(start)
+        except IridiumError as error:
+            raise ExitError(f"iridium: {error}", 1) from None
         if interactive:
             _edit_lines(session)
         while not prompt.closed.is_set():
@@ -245,7 +257,7 @@ def _converse(background: Background, config: Any) -> None:
         # Pressed once more it must not interrupt this: what ends with threads of machine code running may crash.
         # It stays ignored, since Python ends by letting it kill the process otherwise.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        background.call(lambda: (session.end(), node.stop())[1])
+        background.call(end)
 
 
 def _give(session: Any, line: str | BadLineError) -> Any:

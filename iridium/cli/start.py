@@ -36,6 +36,7 @@ COMMANDS: dict[str, Entry] = {
     "join": Entry("iridium.cli.cluster:join", "Tell a running node to join a cluster."),
     "members": Entry("iridium.cli.cluster:members", "List the members of a running node's cluster."),
     "spawn": Entry("iridium.cli.processes:spawn", "Start a program as a process of a running node."),
+    "load": Entry("iridium.cli.remote:load", "Keep a program on a running node, for its shells."),
     "ps": Entry("iridium.cli.processes:ps", "List the processes of a running node or its cluster."),
     "leave": Entry("iridium.cli.cluster:leave", "Tell a running node to leave its cluster."),
     "deploy": Entry("iridium.cli.applications:deploy", "Have a cluster run an application."),

@@ -16,6 +16,7 @@ from iridium.cluster.membership import Membership
 from iridium.cluster.peer import Dial, Outcome
 from iridium.cluster.protocol import ClusterProtocol
 from iridium.cluster.rules import is_address, split_address
+from iridium.cluster.sparing import without_openssl
 from iridium.errors import OptionError
 
 DIAL_TIMEOUT = 5.0
@@ -66,7 +67,8 @@ class Connector:
 
     def _connect_by_name(self, host: str, port: int, factory: _DialFactory) -> None:
         # An address needs none of this: 20 ms of imports, and a thread that asks the resolver.
-        from twisted.internet.endpoints import HostnameEndpoint
+        with without_openssl():
+            from twisted.internet.endpoints import HostnameEndpoint
 
         connecting = HostnameEndpoint(self._reactor, host, port, DIAL_TIMEOUT).connect(factory)
         self._stop[factory.dial] = connecting.cancel  # first, since a name that can be none fails at once

@@ -25,7 +25,7 @@ from iridium.cluster.enrolling import (
     request,
 )
 from iridium.cluster.rules import join_address
-from iridium.cluster.tls import Channel, TlsError
+from iridium.cluster.tls import Channel, TlsError, Verdict
 from iridium.cluster.tokens import LIFETIME, Token, Tokens
 from iridium.errors import IridiumError
 
@@ -81,7 +81,7 @@ def _channel(pair: Pair | None) -> Channel:
         context.use_privatekey(pair.key)
     connection = SSL.Connection(context, None)
     (connection.set_connect_state if pair is None else connection.set_accept_state)()
-    return Channel(connection)
+    return Channel(connection, Verdict())
 
 
 class Door:
@@ -91,14 +91,16 @@ class Door:
         reactor: IReactorTCP and IReactorTime.
         desk: answers newcomers.
         tokens: those that are out.
+        port: which; 0 takes a free one.
     """
 
     _log = Logger(namespace="iridium.cluster")
 
-    def __init__(self, reactor: Any, desk: Desk, tokens: Tokens) -> None:
+    def __init__(self, reactor: Any, desk: Desk, tokens: Tokens, port: int = 0) -> None:
         self._reactor = reactor
         self.desk = desk
         self._tokens = tokens
+        self._wanted = port
         self._port: Any = None
         self._pair: Pair | None = None  # what it shows
         self._closing: Any = None
@@ -122,12 +124,12 @@ class Door:
             CommandError: too many are out.
             CannotListenError: there is no port.
         """
-        secret = self._tokens.make()
         if self._port is None:
-            self._port = self._reactor.listenTCP(0, _DoorFactory(self, pair), interface=interface)
+            self._port = self._reactor.listenTCP(self._wanted, _DoorFactory(self, pair), interface=interface)
             self._pair = pair
             self._log.info("open for newcomers with a token on {port}", port=self._port.getHost().port)
         assert self._pair is not None
+        secret = self._tokens.make()
         if self._closing is not None:
             self._closing.cancel()
         self._closing = self._reactor.callLater(LIFETIME, self._close)

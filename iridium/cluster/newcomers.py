@@ -31,17 +31,24 @@ class Newcomers:
         trust: gives what the node trusts at present.
         events: where to tell what happens.
         directory: the node's data directory.
+        port: where newcomers come in; 0 takes a free one.
     """
 
     def __init__(
-        self, reactor: Any, mesh: Mesh, trust: Callable[[], Trust], events: EventRing, directory: Path
+        self,
+        reactor: Any,
+        mesh: Mesh,
+        trust: Callable[[], Trust],
+        events: EventRing,
+        directory: Path,
+        port: int = 0,
     ) -> None:
         self._reactor = reactor
         self._mesh = mesh
         self._trust = trust
         self._directory = directory
         tokens = Tokens(time.monotonic)
-        self._door = Door(reactor, Desk(tokens, trust, self._is_known, events.add), tokens)
+        self._door = Door(reactor, Desk(tokens, trust, self._is_known, events.add), tokens, port)
 
     def _is_known(self, id: str) -> bool:
         return id == self._mesh.me.id or id in self._mesh.machine.table.peers
@@ -80,7 +87,9 @@ class Newcomers:
         try:
             return self._door.make_token(pair, self._mesh.interface, self._mesh.me.cluster, address)
         except CannotListenError as error:
-            raise CommandError(f"no port for newcomers can be opened ({error.socketError})") from None
+            raise CommandError(
+                f"no port for newcomers can be opened ({error.socketError}); choose another with --token-port"
+            ) from None
 
     def enrol(self, text: str) -> Deferred[str]:
         """Get what a token leads to, and put it into the data directory.

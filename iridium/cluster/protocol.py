@@ -138,11 +138,12 @@ class ClusterProtocol(Protocol):
         except TlsError as error:
             self._failed(error)
             return b""
-        answer = channel.outgoing()
-        if answer:
-            self.transport.write(answer)
-        if self.link is None and channel.peer is not None:
-            self._begin(channel.peer)
+        if self.link is None:  # later, what OpenSSL has to say leaves with what we have
+            answer = channel.outgoing()
+            if answer:
+                self.transport.write(answer)
+            if channel.peer is not None:
+                self._begin(channel.peer)
         if channel.ended:
             # Whoever says that nothing follows hears nothing more either.
             self.transport.loseConnection()

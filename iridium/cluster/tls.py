@@ -40,6 +40,12 @@ BINDING_SIZE = 32
 RECORD = 16 * 1024
 """Bytes that TLS puts into one record at most."""
 
+MOST_RECORD = RECORD + 1024
+"""Bytes that one takes on the wire at most, with what OpenSSL has to say besides."""
+
+HEADER = 5
+"""Bytes before each record; the last two are its length."""
+
 HANDSHAKE_BYTE, ALERT_BYTE = 0x16, 0x15
 """What the first byte of a TLS connection can be, and of no line of JSON."""
 
@@ -77,6 +83,10 @@ _UNVERIFIED = {
     68: ("is signed with too weak a hash", _RENEW),
 }
 """What is wrong with a peer's certificate, by OpenSSL's number (``X509_V_ERR_...``), with what to do."""
+
+
+_BOTH_ENDS_SHOW_ONE = 1 | 2
+"""OpenSSL's ``VERIFY_PEER`` and ``VERIFY_FAIL_IF_NO_PEER_CERT``."""
 
 
 class TlsError(IridiumError):
@@ -122,7 +132,7 @@ class ClusterTls:
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_options(SSL.OP_NO_TICKET)
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # 34 KiB that an idle link needs not
-        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _note)
+        context.set_verify(_BOTH_ENDS_SHOW_ONE)
         context.set_verify_depth(MOST_DEPTH)
         store = context.get_cert_store()
         assert store is not None
@@ -162,7 +172,27 @@ class ClusterTls:
             connection.set_connect_state()
         else:
             connection.set_accept_state()
-        return Channel(connection)
+        verdict = Verdict()
+        # With a callback of the context's, pyOpenSSL would look for what it raised after every read and write.
+        connection.set_verify(_BOTH_ENDS_SHOW_ONE, verdict.note)
+        return Channel(connection, verdict)
+
+
+class Verdict:
+    """What OpenSSL thinks of a peer's certificate; its error would not say what is wrong with it.
+
+    Attributes:
+        number: of what is wrong, as ``X509_V_ERR_...``; 0 for nothing.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def note(self, connection: SSL.Connection, certificate: Any, number: int, depth: int, ok: int) -> bool:
+        """OpenSSL has looked at one certificate of the chain."""
+        if not ok:
+            self.number = number
+        return bool(ok)
 
 
 class Channel:
@@ -170,24 +200,26 @@ class Channel:
 
     Args:
         connection: of OpenSSL, with its role set.
+        verdict: what it thinks of the peer's certificate.
 
     Attributes:
         peer: who is at the other end, once its certificate is verified.
         ended: whether the peer has said that nothing follows.
     """
 
-    __slots__ = ("_connection", "_silent", "_ssl", "_unverified", "ended", "peer")
+    __slots__ = ("_connection", "_head", "_missing", "_silent", "_ssl", "_verdict", "ended", "peer")
 
-    def __init__(self, connection: SSL.Connection) -> None:
+    def __init__(self, connection: SSL.Connection, verdict: Verdict) -> None:
         from OpenSSL import SSL
 
         self._ssl = SSL
         self._connection = connection
-        connection.set_app_data(self)
         self.peer: TlsPeer | None = None
         self.ended = False
-        self._unverified = 0
+        self._verdict = verdict
         self._silent = 0
+        self._missing = 0  # bytes to come of the record that has begun
+        self._head = b""  # or what has come of its header
 
     def receive(self, data: bytes) -> bytes:
         """Take what came from the wire; without any at the beginning, to begin.
@@ -202,6 +234,8 @@ class Channel:
         if data:
             self._silent += len(data)
             connection.bio_write(data)
+        most = RECORD if self._missing or self._head else min(RECORD, len(data))
+        records = self._count(data)
         try:
             if self.peer is None:
                 if self._silent > MOST_HANDSHAKE:
@@ -209,9 +243,9 @@ class Channel:
                 connection.do_handshake()
                 self.peer = self._who_is_there()
                 self._silent = 0
-            while True:
-                piece = connection.recv(RECORD)
-                said.append(piece)
+                records, most = MOST_HANDSHAKE, RECORD  # how many of them it took, OpenSSL knows
+            for _ in range(records):
+                said.append(connection.recv(most))
         except self._ssl.WantReadError:
             pass
         except self._ssl.ZeroReturnError:
@@ -223,6 +257,28 @@ class Channel:
         elif self.peer is not None and self._silent > MOST_UNSAID:
             raise TlsError(f"{MOST_UNSAID} bytes of TLS that say nothing")
         return said[0] if len(said) == 1 else b"".join(said)
+
+    def _count(self, data: bytes) -> int:
+        """The records that these bytes complete, and so how often there is something to read.
+
+        To ask OpenSSL once more, only to learn that there is nothing, takes as long as to read.
+        """
+        if self._head:
+            data = self._head + data
+        at, size, records = self._missing, len(data), 0
+        if at:
+            if at > size:
+                self._missing = at - size
+                return 0
+            records = 1
+        while at + HEADER <= size:
+            at += HEADER + (data[at + 3] << 8 | data[at + 4])
+            if at > size:
+                self._missing, self._head = at - size, b""
+                return records
+            records += 1
+        self._missing, self._head = 0, data[at:]
+        return records
 
     def _who_is_there(self) -> TlsPeer:
         certificate = self._connection.get_peer_certificate(as_cryptography=True)
@@ -242,17 +298,18 @@ class Channel:
         Raises:
             TlsError: nothing more can be said.
         """
-        connection, sent = self._connection, 0
+        connection = self._connection
         try:
             if len(data) <= RECORD:
                 connection.send(data)
-            else:
-                pieces = memoryview(data)
-                while sent < len(data):
-                    sent += connection.send(pieces[sent : sent + RECORD])
+                return connection.bio_read(MOST_RECORD)
+            pieces, sent, sealed = memoryview(data), 0, []
+            while sent < len(data):
+                sent += connection.send(pieces[sent : sent + RECORD])
+                sealed.append(connection.bio_read(MOST_RECORD))
+            return b"".join(sealed)
         except self._ssl.Error as error:
             raise self._failure(error) from None
-        return self.outgoing(len(data) + len(data) // 64 + 1024)
 
     def outgoing(self, most: int = MOST_HANDSHAKE) -> bytes:
         """What is to be sent now: of the handshake, an alert, or the end."""
@@ -267,16 +324,11 @@ class Channel:
             self._connection.shutdown()
         return self.outgoing()
 
-    def unverified(self, number: int) -> None:
-        """OpenSSL has found something wrong with the peer's certificate."""
-        self._unverified = number
-
     def _failure(self, error: SSL.Error) -> TlsError:
         """What happened, in words for people."""
-        if self._unverified:
-            what, remedy = _UNVERIFIED.get(
-                self._unverified, (f"cannot be verified (OpenSSL's error {self._unverified})", SAME_CA)
-            )
+        number = self._verdict.number
+        if number:
+            what, remedy = _UNVERIFIED.get(number, (f"cannot be verified (OpenSSL's error {number})", SAME_CA))
             return TlsError(f"its certificate {what}", remedy)
         reason = _reason(error)
         alert = re.search(r"\balert (.+)", reason)
@@ -319,15 +371,6 @@ def names_of(certificate: Any) -> CertificateNames:
         frozenset(uri.removeprefix("urn:uuid:") for uri in uris if uri.startswith("urn:uuid:")),
         frozenset(canonical_host(host) for host in hosts),
     )
-
-
-def _note(connection: SSL.Connection, certificate: Any, number: int, depth: int, ok: int) -> bool:
-    """Keep why OpenSSL does not take a certificate: its error says only that it does not."""
-    if not ok:
-        channel = connection.get_app_data()
-        if isinstance(channel, Channel):
-            channel.unverified(number)
-    return bool(ok)
 
 
 def _reason(error: Exception) -> str:

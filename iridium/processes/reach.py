@@ -254,6 +254,8 @@ class Reach:
         asking = succeed(None) if neighbour is None else ask.why(neighbour, home.pid)
 
         def check(found: Live | Dead | Past | None) -> Live | Dead | Past:
+            if isinstance(found, Past):
+                found = msgspec.structs.replace(found, note="")  # which is ours to say
             if found is not None:
                 return self._of(home, found)
             missing = ask.missing(home)

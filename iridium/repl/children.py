@@ -26,6 +26,9 @@ class Children:
         show: takes who says it, and a line.
         call_later: the reactor's.
         label: what people call the process with a pid.
+
+    Attributes:
+        joined: takes the pid and what it has printed, as it is, instead; None for lines.
     """
 
     def __init__(
@@ -37,10 +40,14 @@ class Children:
         self._partial: dict[int, str] = {}
         self._timer: Any = None
         self._ended = False
+        self.joined: Callable[[int, str], None] | None = None
 
     def printed(self, pid: int, text: str) -> None:
         """A process has printed."""
         if self._ended:
+            return
+        if self.joined is not None:
+            self.joined(pid, text)
             return
         *lines, rest = (self._partial.pop(pid, "") + text).split("\n")
         for line in lines:

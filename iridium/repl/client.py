@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -20,8 +21,15 @@ MAX_REPLY = 1024 * 1024
 EVENTS = frozenset({"output", "started"})
 """The fields of objects that may come before an answer; such an object has one of them and no other."""
 
+LOOK_UP = 0.5
+"""Seconds of one wait for the node: Ctrl-C that comes in the moment before a wait is seen after it."""
+
 _PROMPT = b">>> "
 _REMEDY = "start a node with `twistd iridium`, or name another with --node HOST:PORT or IRIDIUM_NODE"
+
+
+INTERRUPT = b"\xff\xf4"
+"""Telnet's command to interrupt: it acts at once, also while what was printed has not been read."""
 
 
 class Ask(Protocol):
@@ -60,7 +68,7 @@ def call(host: str, port: int, command: str, *, connect_timeout: float = 5, time
 
 
 @contextlib.contextmanager
-def connect(host: str, port: int, *, connect_timeout: float = 5) -> Iterator[Ask]:
+def connect(host: str, port: int, *, connect_timeout: float = 5) -> Iterator[Shell]:
     """A session with a running node, for several commands.
 
     Args:
@@ -79,7 +87,7 @@ def connect(host: str, port: int, *, connect_timeout: float = 5) -> Iterator[Ask
         reader = _Reader(connection, where)
         with _blaming(where):
             _expect_greeting(reader, connect_timeout)
-        yield lambda command, timeout, on_event=None: _ask(reader, command, timeout, on_event)
+        yield Shell(reader)
 
 
 @contextlib.contextmanager
@@ -129,8 +137,14 @@ class _Reader:
             if len(self._data) > MAX_REPLY:
                 raise ClientError(f"{self.where} answers with more than {MAX_REPLY} bytes")
             # A socket takes a timeout of 0 for "do not block", and a negative one for a mistake.
-            self.connection.settimeout(max(0.001, deadline - time.monotonic()))
-            data = self.connection.recv(65536)
+            left = max(0.001, deadline - time.monotonic())
+            self.connection.settimeout(min(left, LOOK_UP))
+            try:
+                data = self.connection.recv(65536)
+            except TimeoutError:
+                if left <= LOOK_UP:
+                    raise
+                continue
             if not data:
                 raise ClientError(f"{self.where} closed the connection without an answer; {_REMEDY}")
             self._data += data
@@ -155,30 +169,58 @@ def _expect_greeting(reader: _Reader, connect_timeout: float) -> None:
         raise ClientError(f"{reader.where} is no Iridium shell: it says {shown!r}; {_REMEDY}")
 
 
-def _ask(
-    reader: _Reader, command: str, timeout: float, on_event: Callable[[dict[str, Any]], None] | None
-) -> dict[str, Any]:
-    deadline = time.monotonic() + timeout
-    with _blaming(reader.where):
-        reader.connection.settimeout(timeout)
-        reader.connection.sendall(f"{command} --json\n".encode())
-    while True:
+class Shell:
+    """A session with a running node, which does one command at a time.
+
+    Args:
+        reader: its connection.
+
+    Attributes:
+        sent: set once the command is on its way: from then on :meth:`interrupt` means it.
+        on_news: takes the lines that nobody asked for, of processes and other nodes.
+    """
+
+    def __init__(self, reader: _Reader) -> None:
+        self._reader = reader
+        self.sent = threading.Event()
+        self.on_news: Callable[[str], None] = lambda line: None
+
+    def __call__(
+        self, command: str, timeout: float, on_event: Callable[[dict[str, Any]], None] | None = None, /
+    ) -> dict[str, Any]:
+        """Do a command, as :class:`Ask` tells."""
+        reader = self._reader
+        deadline = time.monotonic() + timeout
         with _blaming(reader.where):
-            answer = _object(reader, deadline)
-        if on_event is None or not (len(answer) == 1 and EVENTS.issuperset(answer)):
-            return answer
-        on_event(answer)
+            reader.connection.settimeout(timeout)
+            self.sent.clear()
+            reader.connection.sendall(f"{command} --json\n".encode())
+            self.sent.set()
+        while True:
+            answer = self._object(deadline)
+            if on_event is None or not (len(answer) == 1 and EVENTS.issuperset(answer)):
+                return answer
+            on_event(answer)
 
+    def _object(self, deadline: float) -> dict[str, Any]:
+        """The next object that the session says; news may come in between, which is none."""
+        where = self._reader.where
+        while True:
+            with _blaming(where):
+                line = self._reader.line(deadline)
+            if line.startswith(b"{"):
+                break
+            self.on_news(line.decode(errors="replace"))
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            raise ClientError(f"{where} answers with what is no JSON") from None
+        if not isinstance(answer, dict):
+            raise ClientError(f"{where} answers with what is no JSON object")
+        return answer
 
-def _object(reader: _Reader, deadline: float) -> dict[str, Any]:
-    """The next object that a session says."""
-    # Texts from other nodes may come in between; the answer alone is an object, and what is printed before it.
-    while not (line := reader.line(deadline)).startswith(b"{"):
-        pass
-    try:
-        answer = json.loads(line)
-    except ValueError:
-        raise ClientError(f"{reader.where} answers with what is no JSON") from None
-    if not isinstance(answer, dict):
-        raise ClientError(f"{reader.where} answers with what is no JSON object")
-    return answer
+    def interrupt(self) -> None:
+        """Stop what the command does, from a signal or another thread; its answer says so."""
+        # Where the connection is gone, whoever waits for the answer finds out.
+        with contextlib.suppress(OSError):
+            self._reader.connection.sendall(INTERRUPT)

@@ -53,6 +53,7 @@ class Execution:
         write: takes what is printed.
         limit: the most instructions, or None.
         paused: whether nothing may be written for now.
+        whole: whether the program is all there is, so that running past its end is a fault.
 
     Attributes:
         done: fires with the :class:`Ending`, once all output is written.
@@ -69,12 +70,14 @@ class Execution:
         *,
         limit: int | None = None,
         paused: bool = False,
+        whole: bool = False,
     ) -> None:
         self.done: Deferred[Ending] = Deferred()
         self._engine = scheduler.engine
         self._vm = vm
         self._write = write
         self._paused = paused
+        self._whole = whole
         self._before = vm.record.instructions
         self._ending: Ending | None = None
         self._task = scheduler.start(vm, self._stopped, self._printed, limit=limit)
@@ -110,7 +113,7 @@ class Execution:
             self._ending = self._end("halted")._replace(code=record.stop_code)
         elif turn.stop is Stop.BUDGET:
             self._ending = self._end("limit")
-        elif _reached_end(vm, self._engine):
+        elif not self._whole and _reached_end(vm, self._engine):
             record.stop = Stop.BUDGET
             record.fault = 0
             self._ending = self._end("end")

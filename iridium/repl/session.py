@@ -30,6 +30,7 @@ from iridium.repl.commands.table import (
     split_json,
 )
 from iridium.repl.execution import Ending, Execution
+from iridium.repl.family import Family
 from iridium.repl.screen import BANNER, Screen, missed
 from iridium.repl.services import Node
 from iridium.repl.visible import shortened
@@ -137,6 +138,8 @@ class Session:
         self._source: Process | None = None
         self._watched = 0
         self._missed = 0
+        # The processes of a program that is all there is, while it runs.
+        self._family: Family | None = None
 
     @property
     def pid(self) -> int:
@@ -156,6 +159,11 @@ class Session:
     def executing(self) -> bool:
         """Whether a program runs."""
         return self._execution is not None
+
+    @property
+    def attended(self) -> bool:
+        """Whether it runs a program for somebody who waits for all of it, and whose end ends it."""
+        return self._family is not None
 
     @property
     def held_back(self) -> bool:
@@ -228,6 +236,8 @@ class Session:
             self.show_missed()
         if self._execution is not None and self._reads:
             self._execution.resume()
+        if self._family is not None and self._reads:
+            self._family.resume()
         if self._source is not None and self._reads:
             self._source.resume()
         self._pump()
@@ -248,6 +258,7 @@ class Session:
             self._breath.cancel()
         self.interrupt()
         self.children.end()
+        self._alone()
         if self.account is not None:
             governor, used, account = self.node.scheduler.governor, self.workspace.vm, self.account
             self.node.scheduler.workers.when_dropped(used.record, lambda: governor.close(account))
@@ -257,11 +268,13 @@ class Session:
         while self._queue:
             self._queue.popleft().done.callback(None)
 
-    def execute(self, limit: int | None = None) -> Deferred[Ending]:
+    def execute(self, limit: int | None = None, *, whole: bool = False) -> Deferred[Ending]:
         """Run the session's VM from its pc; for commands.
 
         Args:
             limit: the most instructions, or None.
+            whole: whether the program is all there is: running past its end is a fault then, and what its
+                processes print is shown with its own output, for whose reader they wait too.
 
         Returns:
             Fires with how it ended, once its output is written.
@@ -276,11 +289,21 @@ class Session:
             self._screen.write_json_output if as_json else self._screen.write,
             limit=limit,
             paused=self._screen.paused,
+            whole=whole,
         )
+        if whole:
+            reactor = self.node.reactor
+            family = self._family = Family(
+                self.node.processes, self.pid, self.show_output, lambda: self._screen.paused, reactor.callLater
+            )
+            self.children.joined = family.printed
         return execution.done.addCallback(self._executed)
 
-    def _executed(self, ending: Ending) -> Ending:
+    def _executed(self, ending: Ending) -> Ending | Deferred[Ending]:
         self._execution = None
+        if self._family is not None:
+            shown: Deferred[Any] = self._family.finish()
+            return shown.addBoth(lambda _: self._alone()).addCallback(lambda _: ending)
         return ending
 
     # One line after the other.
@@ -423,6 +446,13 @@ class Session:
         if self._reads or anyway:
             as_json = self._current is not None and self._current.as_json
             self._screen.write_line(render(result, as_json=as_json))
+
+    def _alone(self) -> None:
+        """Whatever processes print belongs to no program any more."""
+        family, self._family = self._family, None
+        self.children.joined = None
+        if family is not None:
+            family.stop()
 
     def reads_from(self, process: Process | None) -> None:
         """The line that is being done waits for this process, or for none any more, and shows all that it prints:

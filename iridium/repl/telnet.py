@@ -147,6 +147,8 @@ class ReplProtocol(telnet.TelnetProtocol):
             return
         self._take(self._reader.finish())
         self._input_ended = True
+        if self.session.attended:
+            self.session.interrupt()
         self._linger = self._clock.callLater(
             LINGER, self.end, f"stopped, because the input ended {LINGER:.0f} s ago"
         )

@@ -34,6 +34,11 @@ LARGEST_FILE = 64 * 1024
 
 _NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_-]{{0,{LONGEST_NAME - 1}}}\Z")
 
+_SOURCE = re.compile(r"^\s*\.(?:code|data)\s*(?:;.*)?$", re.MULTILINE | re.IGNORECASE)
+"""What every source has and no TOML."""
+
+_PROGRAM = "that is a program: `iridium spawn` starts it; an application file names programs, docs/supervision.md"
+
 Path = tuple[str, ...]
 
 
@@ -168,7 +173,8 @@ class _Reading:
             text = data.decode()
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
-            self._say(line, 1, 1, f"byte 0x{data[error.start]:02x} is not UTF-8")
+            problem = f"this is not valid TOML: byte 0x{data[error.start]:02x} is not UTF-8"
+            self._say(line, 1, 1, problem, _PROGRAM if is_image(data) else None)
             raise ApplicationError(self._found) from None
         text = text.removeprefix("\ufeff").replace("\r\n", "\n")
         self._lines = text.split("\n")
@@ -183,19 +189,19 @@ class _Reading:
             message = str(error)
             where = re.search(r" \(at line (\d+), column (\d+)\)\Z", message)
             at = (int(where[1]), int(where[2])) if where else (len(self._lines), 1)
-            self._say(*at, 1, re.sub(r" \(at [^()]*\)\Z", "", message))
+            problem = f"this is not valid TOML: {re.sub(r' [(]at [^()]*[)]$', '', message)}"
+            self._say(*at, 1, problem, _PROGRAM if _SOURCE.search(text) else None)
         raise ApplicationError(self._found)
 
     def _say(self, line: int, column: int, width: int, message: str, suggestion: str | None = None) -> None:
         source = self._lines[line - 1] if line <= len(self._lines) else ""
-        shown = "".join(c if c.isprintable() or c == "\t" else "?" for c in source[:200])
         self._found.append(
             Diagnostic(
                 message,
                 file=self._file,
                 line=line,
                 column=column,
-                source=shown,
+                source=source,
                 width=width,
                 suggestion=suggestion,
             )

@@ -11,6 +11,7 @@ from iridium.repl.commands import (
     processes,
     program,
     running,
+    sending,
     spawning,
     stats,
 )
@@ -21,6 +22,7 @@ TABLE = Table(
         *general.COMMANDS,
         *limits.COMMANDS,
         *program.COMMANDS,
+        *sending.COMMANDS,
         *running.COMMANDS,
         *stats.COMMANDS,
         *machine.COMMANDS,

@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThreadPool
 from iridium.errors import CommandError
 from iridium.repl.commands.table import Answer, Command, Result, columns, number
 from iridium.repl.files import read_program
+from iridium.repl.listing import pid_in_list
 from iridium.repl.services import Supervisor
 from iridium.repl.visible import shortened
 from iridium.roles import Role
@@ -39,9 +40,10 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Applications(Result):
-    """The applications and where their replicas are."""
+    """The applications and where their replicas are; and what this node is called."""
 
     applications: list[ApplicationView]
+    here: str
 
     def text(self) -> str:
         """A line for each replica."""
@@ -54,7 +56,7 @@ class Applications(Result):
             if app.stopped:
                 rows.append((app.name, "-", "-", "-", "stopped", "-", "-", ""))
             for at in app.replicas:
-                pid = str(at.pid or "-")
+                pid = pid_in_list(at.pid, at.node, self.here) if at.pid else "-"
                 rows.append(
                     (app.name, at.program, at.replica, at.node or "-", at.state, pid, str(at.restarts), at.detail)
                 )
@@ -116,7 +118,8 @@ def _supervisor(session: Session) -> Supervisor:
 
 def show_applications(session: Session, arguments: list[str]) -> Answer:
     """``!apps``."""
-    return Applications(_supervisor(session).applications())
+    own = session.node.mesh.members()[0]
+    return Applications(_supervisor(session).applications(), own.alias or own.id)
 
 
 def deploy(session: Session, arguments: list[str]) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from twisted.internet.defer import Deferred
 
 from iridium.errors import CommandError
 from iridium.repl.commands.table import Answer, Command, Result, number
@@ -99,11 +100,21 @@ def report(workspace: Workspace, ending: Ending, kind: type[RunResult] = RunResu
 
 def run(session: Session, arguments: list[str]) -> Answer:
     """``!run``."""
+    _require_code(session.workspace)
+    return start(session)
+
+
+def start(session: Session, limit: int | None = None, *, whole: bool = False) -> Deferred[Result]:
+    """Run the program of a session from its first instruction.
+
+    Args:
+        session: whose.
+        limit, whole: as :meth:`Session.execute` has them.
+    """
     workspace = session.workspace
     vm, events = workspace.vm, session.node.events
-    _require_code(workspace)
     vm.reset()
-    running = session.execute()
+    running = session.execute(limit, whole=whole)
     events.add("vm-started", vm.uuid, workspace.file or "typed lines")
 
     def ended(ending: Ending) -> Result:

@@ -128,7 +128,10 @@ def image_of(data: bytes, name: str) -> Image:
 
 
 def _words(text: str) -> tuple[str, str, bool]:
-    """What ``PATH [on NODE] [--wait]`` says: path, node or "", and whether to wait."""
+    """What ``PATH [on NODE] [--wait]`` says: path, node (:data:`HERE` is this one) or "", and whether to wait.
+
+    The last `` on `` with one word behind it always names a node, whatever files there are.
+    """
     text = text.strip()
     waits = text.endswith(f" {WAIT}")
     text = text.removesuffix(WAIT).rstrip() if waits else text
@@ -142,11 +145,29 @@ def spawn(session: Session, arguments: list[str]) -> Answer:
     """``!spawn``: reads and assembles in a thread, as ``!load_file`` does."""
     path, on, waits = _words(arguments[0])
     node = session.node
+    on = _known(session, path, on)
     directory = None if session.local else node.programs_dir
     reading = deferToThreadPool(
         node.reactor, node.reactor.getThreadPool(), lambda: image_of(read_program(path, directory), path)
     )
     return reading.addCallback(lambda image: start(session, image, path, on, waits=waits))
+
+
+def _known(session: Session, path: str, on: str) -> str:
+    """The node that a process is to start on, or "" for this one; looked for before any file is.
+
+    Raises:
+        CommandError: there is none of that name; how to type it if it belongs to the path.
+    """
+    if on in ("", HERE):
+        return ""
+    try:
+        session.node.courier.ask.neighbour(on)
+    except CommandError as error:
+        whole = shortened(f"{path}{ON}{on}")
+        hint = f"; for a file that is called {whole!r}, type: !spawn {whole}{ON}{HERE}" if "." in on else ""
+        raise CommandError(f"{error}{hint}") from None
+    return on
 
 
 def start(
@@ -236,7 +257,12 @@ def there_of(session: Session, pid: int) -> str:
     return label if label != str(pid) else ""
 
 
-def _hash(text: str) -> str:
+def checked_hash(text: str) -> str:
+    """The hash of an image, as it was typed.
+
+    Raises:
+        CommandError: it is none.
+    """
     if _HASH.match(text) is None:
         raise CommandError(f"{shortened(text)} is no hash: 64 digits of lower-case hex")
     return text
@@ -244,7 +270,7 @@ def _hash(text: str) -> str:
 
 def take_image(session: Session, arguments: list[str]) -> Answer:
     """``!spawn_image``: with the hash alone, tells whether the image is here."""
-    digest, reach, images = _hash(arguments[0]), session.node.reach, session.node.courier.images
+    digest, reach, images = checked_hash(arguments[0]), session.node.reach, session.node.courier.images
     if len(arguments) == 1:
         return ImagePart(digest, images.program(digest) is not None)
     if len(arguments) != 4:
@@ -266,7 +292,7 @@ def spawn_sent(session: Session, arguments: list[str]) -> Answer:
     digest, way, node, title = arguments
     if way not in (WAIT, START):
         raise CommandError(f"{shortened(way)} is neither {WAIT} nor {START}")
-    program = session.node.courier.images.program(_hash(digest))
+    program = session.node.courier.images.program(checked_hash(digest))
     if program is None:
         raise CommandError("that image is not here; send it with !spawn_image")
     on = "" if node == HERE else node

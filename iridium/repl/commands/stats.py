@@ -8,6 +8,7 @@ import msgspec
 
 from iridium.processes.types import Exchange
 from iridium.repl.commands.table import Answer, Command, Result, columns
+from iridium.resources import measure
 from iridium.roles import Role
 
 if TYPE_CHECKING:
@@ -102,6 +103,47 @@ class RateStats(msgspec.Struct):
     held_back: int
 
 
+class ResourceStats(msgspec.Struct):
+    """What the node takes, and what it holds: each is level over days, or something leaks.
+
+    Attributes:
+        memory: bytes that are resident, or None where the system does not tell; likewise the next two.
+        descriptors: files and connections that are open.
+        threads: of its process.
+        delayed_calls: what its reactor is to do later.
+        peers: other nodes that it knows of, those that are gone included.
+        half_open: connections in a handshake.
+        sessions: of its shell.
+        events: that are kept.
+    """
+
+    memory: int | None
+    descriptors: int | None
+    threads: int | None
+    delayed_calls: int
+    peers: int
+    half_open: int
+    sessions: int
+    events: int
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Names and values."""
+        memory = "unknown" if self.memory is None else f"{self.memory / 1e6:.1f} MB resident"
+        known = [
+            f"{'?' if count is None else count} {what}"
+            for count, what in ((self.descriptors, "descriptors"), (self.threads, "threads"))
+        ]
+        return [
+            ("memory", memory),
+            ("open", f"{', '.join(known)}, {self.delayed_calls} delayed calls"),
+            (
+                "held",
+                f"{self.peers} peers, {self.half_open} connections in a handshake, {self.sessions} sessions, "
+                f"{self.events} events",
+            ),
+        ]
+
+
 class Stats(Result):
     """What runs programs here.
 
@@ -118,6 +160,7 @@ class Stats(Result):
         load_seconds: how long that took, with the native interpreter, or None where it is not loaded.
         built: whether the interpreter was built here, and not found on disk.
         rate: how the session stands with its limit, or None where there is none.
+        resources: what the node takes and holds.
     """
 
     engine: str
@@ -132,6 +175,7 @@ class Stats(Result):
     load_seconds: float | None = None
     built: bool = False
     rate: RateStats | None = None
+    resources: ResourceStats | None = None
 
     def text(self) -> str:
         """Names and values, the session's machine first."""
@@ -155,6 +199,8 @@ class Stats(Result):
         ]
         for number, worker in enumerate(self.workers):
             rows.append((f"worker {number}", f"{worker.turns} turns, {worker.instructions} instructions"))
+        if self.resources is not None:
+            rows += self.resources.rows()
         return columns([*rows, *self.processes.rows()])
 
     def _llvm(self) -> str:
@@ -182,6 +228,23 @@ def show_stats(session: Session, arguments: list[str]) -> Answer:
         workers.load_seconds if workers is not None else None,
         workers is not None and workers.built,
         _rate(session),
+        _resources(session),
+    )
+
+
+def _resources(session: Session) -> ResourceStats:
+    node = session.node
+    taken = measure()
+    counted = {name: node.in_use[name]() for name in ("half-open", "sessions") if name in node.in_use}
+    return ResourceStats(
+        taken.memory,
+        taken.descriptors,
+        taken.threads,
+        len(node.reactor.getDelayedCalls()),
+        sum(not member.self for member in node.mesh.members()),
+        counted.get("half-open", 0),
+        counted.get("sessions", 0),
+        len(node.events.recent()),
     )
 
 
@@ -227,7 +290,7 @@ COMMANDS = (
         "!stats",
         GROUP,
         Role.READ_ONLY,
-        "show what runs programs here, and what became of the messages of processes",
+        "show what runs programs here, what the node takes and holds, and what became of processes' messages",
         show_stats,
         Stats,
         urgent=True,

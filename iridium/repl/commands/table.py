@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import msgspec
 from twisted.internet.defer import Deferred
 
+from iridium.cluster.tokens import PREFIX
 from iridium.errors import CommandError, IridiumError
 from iridium.repl.visible import shortened, visible, visible_json
 from iridium.roles import Role, RoleError
@@ -147,14 +148,12 @@ class Table:
         return Call(row, row.split(rest.strip()), as_json)
 
     def shown(self, line: str) -> str:
-        """A line as it may be remembered: of a private command, without what is private."""
+        """A line as it may be remembered: without what is private, also where the command is mistyped."""
         words = line.split(None, 1)
         if len(words) < 2 or not line.lstrip().startswith("!"):
             return line
-        try:
-            return f"{words[0]} ..." if self.find(words[0]).private else line
-        except CommandError:
-            return line
+        row = self._by_name.get(words[0].casefold())
+        return f"{words[0]} ..." if PREFIX in line or (row is not None and row.private) else line
 
     def is_urgent(self, line: str, role: Role) -> bool:
         """Whether a line acts at once, whatever is executing."""
