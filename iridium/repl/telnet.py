@@ -30,6 +30,10 @@ LINGER = 60.0
 FLUSH = 10.0
 """Seconds that a connection may take to send the rest of its output once it is closed from this end."""
 
+AT_ONCE = 8 * 1024
+"""Bytes that are read in one turn of the reactor: in telnet commands alone they are a few milliseconds of work,
+after which the others have theirs."""
+
 MAX_REPLIES = 4096
 """Bytes of answers to telnet commands while the peer does not read; one that wants more wants to fill memory."""
 
@@ -275,6 +279,7 @@ def _configure(tcp: Any) -> None:
     """Set the options of a TCP connection to a person."""
     tcp.setTcpKeepAlive(True)
     tcp.setTcpNoDelay(True)
+    tcp.bufferSize = AT_ONCE
     # Telnet marks an interrupt with an urgent byte. Out of band, it would be missing behind its IAC.
     if hasattr(tcp, "getHandle"):
         tcp.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
