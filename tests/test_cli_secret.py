@@ -77,7 +77,7 @@ def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("")
     done = run("--file", tmp_path / "f" / "secret")
     assert done.exit_code == 1
-    assert "cannot be written" in done.output
+    assert "cannot be made: File exists" in done.output
 
 
 def test_a_name_that_is_none(tmp_path: Path) -> None:

@@ -22,10 +22,10 @@ from iridium.cluster.secret import (
     parse_secrets,
     proof,
     read_secrets,
-    write_private,
 )
 from iridium.cluster.vouching import CertificateNames, TlsPeer
 from iridium.errors import OptionError
+from iridium.private import write_whole
 from iridium.testing import Network, SimulatedNode
 
 A, B = "a" * 40, "b" * 40
@@ -155,12 +155,12 @@ def test_a_rotation_step_by_step() -> None:
 def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     """A secret that others know is none; systemd's directory of credentials guards itself."""
     path = tmp_path / "secret"
-    write_private(path, Secrets([A]).to_text().encode(), replace=False)
+    write_whole(path, Secrets([A]).to_text().encode(), replace=False)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert read_secrets(path) == Secrets([A])
     for mode in (0o640, 0o604, 0o620):
         path.chmod(mode)
-        with pytest.raises(OptionError, match="can be read by others; chmod 600"):
+        with pytest.raises(OptionError, match="can be read or changed by others; chmod 600"):
             read_secrets(path)
     path.chmod(0o440)
     assert read_secrets(path, credential=True) == Secrets([A])
@@ -176,10 +176,10 @@ def test_what_else_is_no_secret_file(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="is not a file"):
         read_secrets(tmp_path / "fifo")
     large = tmp_path / "large"
-    write_private(large, b"a" * (MOST_FILE + 1), replace=False)
+    write_whole(large, b"a" * (MOST_FILE + 1), replace=False)
     with pytest.raises(OptionError, match="more than 4096 bytes"):
         read_secrets(large)
-    write_private(large, b"\xff" * 40, replace=True)
+    write_whole(large, b"\xff" * 40, replace=True)
     with pytest.raises(OptionError, match="more than ASCII"):
         read_secrets(large)
 
@@ -187,11 +187,11 @@ def test_what_else_is_no_secret_file(tmp_path: Path) -> None:
 def test_a_file_is_not_replaced_unless_it_is_meant(tmp_path: Path) -> None:
     """A secret that is lost cannot be made again; and what is left of a write is nothing else."""
     path = tmp_path / "data" / "secret"
-    write_private(path, b"1", replace=False)
+    write_whole(path, b"1", replace=False)
     with pytest.raises(OptionError, match="is there already"):
-        write_private(path, b"2", replace=False)
+        write_whole(path, b"2", replace=False)
     assert path.read_bytes() == b"1"
-    write_private(path, b"3", replace=True)
+    write_whole(path, b"3", replace=True)
     assert path.read_bytes() == b"3"
     assert list(path.parent.iterdir()) == [path]
 
