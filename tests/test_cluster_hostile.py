@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from iridium.cluster import messages as m
-from iridium.cluster.link import Link, Role
+from iridium.cluster.link import MOST_LINES, Link, Role
 from iridium.cluster.liveness import LOT
 from iridium.cluster.refusals import REMEDIES
 from iridium.cluster.table import MOST_MEMBERS
@@ -260,3 +260,36 @@ def test_an_endless_line_from_a_member() -> None:
     a.machine.link_lost(link)
     a.pipes[link].close(a.pipes[link].end_at(a))
     assert network.run_until(lambda: a.linked() == ["n1"] and b.linked() == ["n0"], 5.0)
+
+
+@pytest.mark.parametrize("line", [b"\n", b"\r\n", b'{"type":""}\n'], ids=["blank", "blank-crlf", "unknown"])
+@pytest.mark.parametrize("piece", [1, 65536])
+def test_lines_that_say_nothing(line: bytes, piece: int) -> None:
+    """Blank lines, and messages of a newer version, are ignored in a handshake, but not without end."""
+    network = Network(9)
+    nodes = mesh(network, 2)
+    link = call(nodes[0])
+    nodes[0].machine.receive(link, line * MOST_LINES)
+    flood = line * (piece // len(line) + 1)
+    with pytest.raises(m.MessageError, match=f"over {MOST_LINES} lines"):
+        nodes[0].machine.receive(link, flood)
+    nodes[0].machine.link_lost(link)
+    late = call(nodes[0])
+    nodes[0].machine.receive(late, m.encode(HELLO))
+    with pytest.raises(m.MessageError, match=f"over {MOST_LINES} lines"):  # nor by who is as good as accepted
+        nodes[0].machine.receive(late, line * 65536)
+
+
+def test_a_long_line_in_single_bytes() -> None:
+    """What a byte costs does not grow with the line that it is part of, and nothing of the line is lost."""
+    network = Network(10)
+    [a, _] = mesh(network, 2)
+    link = a.machine.table.find("n1").open_link
+    text = m.encode(m.Text(7, "x" * 4000))
+    for at in range(len(text)):
+        a.machine.receive(link, text[at : at + 1])
+    assert a.texts == [("n1", "x" * 4000)]
+    a.machine.receive(link, b"x" * 500_000)
+    kept = link._buffer
+    a.machine.receive(link, b"x")
+    assert link._buffer is kept, "it was copied"

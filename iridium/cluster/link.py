@@ -17,6 +17,10 @@ from iridium.cluster.secret import Exchange
 from iridium.cluster.vouching import TlsPeer
 from iridium.limits import DEFAULTS, Limits
 
+MOST_LINES = 64
+"""Lines of a handshake, blank and unknown ones included: one with the most members that can be known takes 16. Every
+other limit is of a line's length, and a flood of lines that say nothing costs far more than it weighs."""
+
 
 class Role(enum.Enum):
     """Which end of the connection this is."""
@@ -104,8 +108,8 @@ class Link:
     """
 
     __slots__ = (
-        "_buffer", "_limits", "_newer", "_on_output", "_outgoing", "began", "exchange", "heard", "host", "id",
-        "ignored", "incarnation", "owner", "peer", "proved", "queued", "role", "session", "source", "state",
+        "_buffer", "_limits", "_lines", "_newer", "_on_output", "_outgoing", "began", "exchange", "heard", "host",
+        "id", "ignored", "incarnation", "owner", "peer", "proved", "queued", "role", "session", "source", "state",
     )  # fmt: skip
 
     def __init__(
@@ -140,7 +144,8 @@ class Link:
         self._on_output = on_output
         self._limits = limits
         self._outgoing: list[bytes] = []
-        self._buffer = b""
+        self._buffer: bytes | bytearray = b""  # the beginning of a line
+        self._lines = 0  # of the handshake
         self._newer = False
 
     def __repr__(self) -> str:
@@ -172,21 +177,32 @@ class Link:
             MessageError: the peer said something that is no message, too long, or not its turn; close the link.
         """
         self.heard = now
-        self._buffer += data
+        if self.closed:
+            return
+        if b"\n" not in data:
+            self._keep(data)
+            return
+        buffer = bytes(self._buffer) + data if self._buffer else data
+        self._buffer = b""
         while not self.closed:
-            buffer = self._buffer
             # Strangers' lines one at a time, since the limit changes with what they say; friends' all at once.
-            end = (buffer.rfind(b"\n") if self.state is State.OPEN else buffer.find(b"\n")) + 1
-            limit = self._limits.stranger_line if self.state in _STRANGER else self._limits.peer_line
+            talking = self.state is State.OPEN
+            end = (buffer.rfind(b"\n") if talking else buffer.find(b"\n")) + 1
+            limit = self._longest()
             lines = buffer[:end]
             longest = end or len(buffer)
             if longest > limit and lines:
                 longest = max(map(len, lines.split(b"\n")))
             if longest > limit:
                 raise MessageError(f"a line of over {limit} bytes")
+            buffer = buffer[end:]
             if not lines:
+                self._buffer = buffer
                 return
-            self._buffer = buffer[end:]
+            if not talking:
+                self._lines += 1
+                if self._lines > MOST_LINES:
+                    raise MessageError(f"over {MOST_LINES} lines of a handshake")
             for message in m.decode_lines(lines):
                 if isinstance(message, Unknown):
                     self.ignored += 1
@@ -198,8 +214,20 @@ class Link:
                     return
             if self._newer:
                 self.ignored += sum(m.unknown_fields(line) for line in lines.split(b"\n") if line.strip())
-            if not self._buffer:
+            if not buffer:
                 return
+
+    def _keep(self, data: bytes) -> None:
+        """Keep a part of a line, at a cost that does not grow with what is kept of it already."""
+        if isinstance(self._buffer, bytes):
+            self._buffer = bytearray(self._buffer)
+        self._buffer += data
+        if len(self._buffer) > self._longest():
+            raise MessageError(f"a line of over {self._longest()} bytes")
+
+    def _longest(self) -> int:
+        """Bytes of a line at present."""
+        return self._limits.stranger_line if self.state in _STRANGER else self._limits.peer_line
 
     def _advance(self, message: Message) -> None:
         following = TRANSITIONS[self.role, self.state].get(type(message))

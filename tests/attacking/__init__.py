@@ -1,0 +1,1 @@
+"""Attacks on real nodes, in parts; the command is ``python -m tests.attack``."""
