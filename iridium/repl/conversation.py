@@ -74,6 +74,7 @@ class Conversation:
     ) -> None:
         self._sessions = sessions
         self._carrier = carrier
+        self._say = errors or carrier.write
         self._trusted = trusted
         self._tool = tool
         self._clock = sessions.clock
@@ -102,7 +103,7 @@ class Conversation:
             Whether there is room.
         """
         if not self._sessions.admit(self):
-            self._carrier.write("Iridium has no room for another session; try again later\n")
+            self._say("Iridium has no room for another session; try again later\n")
             self.close(failed=True)
             return False
         if self._trusted:
@@ -209,7 +210,7 @@ class Conversation:
         if self.paused:
             self.abort()
         else:
-            self._carrier.write(f"\n{reason}; the session is closed\n")
+            self._say(f"\n{reason}; the session is closed\n")
             self.close(failed=True)
 
     def abuse(self, kind: str) -> None:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from iridium.errors import IridiumError
 from iridium.limits import DEFAULTS
+
+_CTRL_C = re.compile(b"\x03+")
+"""What Ctrl-C sends where no terminal makes a signal or a telnet command of it."""
+
+
+def split_interrupts(data: bytes) -> list[bytes]:
+    """What came before, between and behind the interrupts in a piece of a stream."""
+    return _CTRL_C.split(data)
 
 
 class BadLineError(IridiumError):

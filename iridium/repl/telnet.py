@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Iterable
 from typing import Any
@@ -17,7 +16,7 @@ from zope.interface import implementer
 from iridium.repl.complaints import Complaints
 from iridium.repl.conversation import Conversation
 from iridium.repl.iac import ReplTransport
-from iridium.repl.lines import BadLineError, LineReader
+from iridium.repl.lines import BadLineError, LineReader, split_interrupts
 from iridium.repl.screen import PROMPT
 from iridium.repl.services import Node
 from iridium.repl.sessions import Sessions
@@ -28,9 +27,6 @@ MAX_REPLIES = 4096
 
 MAX_REPEATED = 1024
 """Characters of the report of an interrupt that are written once more: a few lines."""
-
-_CTRL_C = re.compile(b"\x03+")
-"""What Ctrl-C sends where the terminal does not turn it into a telnet command."""
 
 
 @implementer(IPushProducer)
@@ -80,7 +76,7 @@ class ReplProtocol(telnet.TelnetProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Take text, from which the telnet commands are removed."""
-        first, *rest = _CTRL_C.split(data)
+        first, *rest = split_interrupts(data)
         self._take(self._reader.feed(first))
         for piece in rest:
             self._interrupt()
