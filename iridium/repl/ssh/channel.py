@@ -8,7 +8,7 @@ from twisted.conch.ssh.channel import SSHChannel
 
 from iridium.repl.conversation import FLUSH
 from iridium.repl.ssh.packet import QUIET, Reader
-from iridium.repl.ssh.shells import Command, Plain, Shell, Terminal
+from iridium.repl.ssh.shells import AtTerminal, Command, Plain, Shell
 
 if TYPE_CHECKING:
     from iridium.repl.ssh.connection import Connection
@@ -78,7 +78,7 @@ class SessionChannel(SSHChannel):
     def _open_shell(self, reader: Reader) -> bool:
         if self._shell is not None:
             return False
-        self._shell = Plain(self) if self._size is None else Terminal(self, *self._size)
+        self._shell = Plain(self) if self._size is None else AtTerminal(self, *self._size)
         return True
 
     def _execute(self, reader: Reader) -> bool:

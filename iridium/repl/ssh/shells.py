@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from iridium.repl.completion import complete
 from iridium.repl.conversation import Conversation
-from iridium.repl.lines import LineReader, split_interrupts
+from iridium.repl.lines import INTERRUPT, BadLineError, LineReader, split_interrupts
+from iridium.repl.screen import PROMPT
+from iridium.repl.terminal.terminal import Terminal
 
 if TYPE_CHECKING:
     from iridium.repl.ssh.channel import SessionChannel
@@ -159,8 +163,79 @@ class Command(Shell):
         super().close(failed or self.conversation.session.failed)
 
 
-class Terminal(Plain):
-    """At a terminal."""
+class AtTerminal(Shell):
+    """At a terminal, with a line editor of ours.
+
+    Args:
+        channel: the channel.
+        columns, rows: the terminal's size.
+    """
 
     def __init__(self, channel: SessionChannel, columns: int, rows: int) -> None:
         super().__init__(channel)
+        session = self.conversation.session
+        self._terminal = Terminal(self._send, self, partial(complete, session), PROMPT, columns, rows)
+        # What is typed while the terminal takes nothing: it would have to show it. The window limits it.
+        self._held = b""
+        self._wanted = True
+
+    def start(self) -> None:
+        """Begin."""
+        self._terminal.open()
+        super().start()
+
+    def received(self, data: bytes) -> None:
+        """Take what is typed."""
+        if self.conversation.closing:
+            return
+        if not self.conversation.paused:
+            self._terminal.feed(data)
+            return
+        self._held += data
+        self.read(self._wanted)
+        if INTERRUPT in data:
+            self.interrupt()
+
+    def resize(self, columns: int, rows: int) -> None:
+        """The window has another size."""
+        if not self.conversation.closing:
+            self._terminal.resize(columns, rows)
+
+    def resume(self) -> None:
+        """The terminal takes something again."""
+        super().resume()
+        if self._held and not self.conversation.paused:
+            held, self._held = self._held, b""
+            self.read(self._wanted)
+            self.received(held)
+
+    def read(self, go: bool) -> None:
+        """Take more from the terminal, or leave it there for now."""
+        self._wanted = go
+        super().read(go and not self._held)
+
+    def write(self, text: str) -> None:
+        """Show text."""
+        self._terminal.write(text)
+
+    def close(self, failed: bool) -> None:
+        """Leave the terminal as it was, and close."""
+        self._terminal.close()
+        super().close(failed)
+
+    def _send(self, data: bytes) -> None:
+        self._channel.write(data)  # type: ignore[no-untyped-call]
+
+    # What is typed.
+
+    def entered(self, line: str | BadLineError) -> None:
+        """A line was entered."""
+        self.conversation.take([line])
+
+    def interrupted(self) -> None:
+        """Ctrl-C was pressed."""
+        self.interrupt()
+
+    def ended(self) -> None:
+        """Ctrl-D was pressed where nothing was typed."""
+        self.end_input()
