@@ -82,7 +82,7 @@ class Display:
         self._cursor = len(self._text)
         drawn = self._draw() + mark
         self._text, self._cursor = "", 0
-        self._line, self._row, self._column = [], 0, self._start or 0
+        self._line, self._row, self._column = [], 0, 0
         self._lead, self._start = "", 0
         self._write_out(f"{drawn}\r\n")
 

@@ -78,9 +78,13 @@ class Terminal:
         self._flush()
 
     def write(self, text: str) -> None:
-        """Show text of the session before what is being typed."""
-        news = text.startswith("\n") and self._display.lead == self._prompt
-        self._display.write(text[1:] if news else text, instead=news)
+        """Show text of the session before what is being typed.
+
+        At a prompt it is something that nobody asked for, or the answer to a line that was typed ahead. Either
+        takes the place of the prompt; the next one is on its way.
+        """
+        asked = self._display.lead == self._prompt
+        self._display.write(text.removeprefix("\n") if asked else text, instead=asked)
         self._flush()
 
     def resize(self, columns: int, rows: int) -> None:
