@@ -76,7 +76,9 @@ class SshTransport(SSHServerTransport):
     service: Any
     _log = QUIET
 
-    ourVersionString = b"SSH-2.0-Iridium"
+    # Only to a server that begins so OpenSSH's client tells that its output is closed (`ssh node ... | head`); any
+    # other it would read no more, and wait for it.
+    ourVersionString = b"SSH-2.0-OpenSSH_compatible_Iridium"
     supportedKeyExchanges = algorithms.KEY_EXCHANGES
     supportedPublicKeys = algorithms.HOST_KEYS
     supportedCiphers = algorithms.CIPHERS
@@ -95,8 +97,8 @@ class SshTransport(SSHServerTransport):
         self._sent = 0
         self._unread = 0
         self._full = False
-        # Keys that both ends have agreed on, and that are used from the peer's next word on.
-        self._keys_ready = False
+        # What comes next of an exchange of keys.
+        self._next_step = _KEX_INIT
         self._timers: dict[str, Any] = {}
 
     @property
@@ -191,11 +193,7 @@ class SshTransport(SSHServerTransport):
 
     def _in_turn(self, number: int) -> bool:
         """Whether a message comes when it may: keys come in three steps, each once."""
-        if number == _NEW_KEYS:
-            return self._keys_ready
-        if number == _KEX_DH_INIT:
-            return self._keyExchangeState == self._KEY_EXCHANGE_PROGRESSING and not self._keys_ready
-        return number != _KEX_INIT or not self._keys_ready
+        return number not in (_KEX_INIT, _KEX_DH_INIT, _NEW_KEYS) or number == self._next_step
 
     def ssh_DISCONNECT(self, packet: bytes) -> None:
         """The peer is about to close."""
@@ -234,12 +232,17 @@ class SshTransport(SSHServerTransport):
         self._start("keys", KEY_EXCHANGE, f"no keys within {KEY_EXCHANGE:.0f} s")
         self._tell_service()
 
+    def ssh_KEXINIT(self, packet: bytes) -> None:
+        """The peer says how it would exchange keys."""
+        self._next_step = _KEX_DH_INIT
+        super().ssh_KEXINIT(packet)
+
     def _keySetup(self, sharedSecret: bytes, exchangeHash: bytes) -> None:
+        self._next_step = _NEW_KEYS
         super()._keySetup(sharedSecret, exchangeHash)
-        self._keys_ready = True
 
     def _newKeys(self) -> None:
-        self._keys_ready = False
+        self._next_step = _KEX_INIT
         self._cancel("keys")
         super()._newKeys()  # type: ignore[no-untyped-call]
         self._unread = 0
