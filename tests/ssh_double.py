@@ -91,7 +91,7 @@ class Connection:
     def wait(self, seconds: float) -> None:
         """Let time pass."""
         self.port.node.reactor.advance(seconds)
-        self.port.node.reactor.settle(50)
+        self.port.node.reactor.settle(5)
 
     @property
     def closed(self) -> bool:
@@ -138,7 +138,7 @@ class Client(SSHClientTransport):
         else:
             super().dispatchMessage(messageNum, payload)
 
-    def pump(self, rounds: int = 50) -> None:
+    def pump(self, rounds: int = 5) -> None:
         """Carry bytes both ways until there are none."""
         tcp = self.connection.tcp
         while True:
@@ -193,17 +193,18 @@ class Client(SSHClientTransport):
         assert self.attempt() == [(52, b"")]
         return self
 
-    def open(self, window: int = 2**21, largest: int = 32768, kind: bytes = b"session") -> int:
+    def open(self, window: int = 2**16, largest: int = 32768, kind: bytes = b"session") -> int:
         """Open a channel; its number at the server."""
         [(message, payload)] = self.say(90, NS(kind) + number(7) + number(window) + number(largest))
         assert message == 91, payload
         return int.from_bytes(payload[4:8], "big")
 
     def ask(self, channel: int, kind: bytes, data: bytes = b"") -> int:
-        """Ask something for a channel: the number of the first message that answers."""
+        """Ask something for a channel: 99 where it is granted, 100 where not."""
         answers = self.say(98, number(channel) + NS(kind) + b"\1" + data)
-        self.messages += answers[1:]
-        return answers[0][0]
+        [granted] = [m for m, _ in answers if m in (99, 100)]
+        self.messages += [answer for answer in answers if answer[0] not in (99, 100)]
+        return granted
 
     def shell(self, **keywords: Any) -> int:
         """A channel with a shell."""

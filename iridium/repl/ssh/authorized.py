@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
-import stat
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from iridium.errors import IridiumError
+from iridium.repl.ssh.private import NotPrivateError, open_private
 from iridium.repl.visible import shortened, visible
 from iridium.roles import Role
 
@@ -44,7 +43,7 @@ _ROLES = {role.value: role for role in Role}
 
 
 class AuthorizedKeysError(IridiumError):
-    """Nobody can log in: the file cannot be used as it is."""
+    """A line of the file, or all of it, cannot be used as it is."""
 
 
 class AuthorizedKey(NamedTuple):
@@ -150,7 +149,13 @@ class AuthorizedKeys:
         """All keys, as the file is now; none while it cannot be used."""
         try:
             problems = self._refresh()
-        except AuthorizedKeysError as error:
+        except FileNotFoundError:
+            self._keys, self._state = {}, None
+            problems = [
+                "there is no such file, so nobody can log in; put public keys into it, a line each "
+                "(cat ~/.ssh/id_ed25519.pub), and chmod 600 it"
+            ]
+        except (AuthorizedKeysError, NotPrivateError) as error:
             self._keys, self._state = {}, None
             problems = [f"{error} Nobody can log in."]
         if problems is not None and problems != self._told:
@@ -163,29 +168,12 @@ class AuthorizedKeys:
 
     def _refresh(self) -> list[str] | None:
         """Read the file if it has changed; what is wrong in it, or None if it has not."""
-        try:
-            # Not blocking, since it may turn out to be a pipe. What is looked at is what is read.
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise AuthorizedKeysError(
-                "there is no such file; put public keys into it, a line each (cat ~/.ssh/id_ed25519.pub), "
-                "and chmod 600 it."
-            ) from None
-        except OSError as error:
-            raise AuthorizedKeysError(f"it cannot be read: {error.strerror}.") from None
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            check_private(self.path, status)
-            state = (
-                status.st_dev,
-                status.st_ino,
-                status.st_size,
-                status.st_mtime_ns,
-                status.st_ctime_ns,
-            )
+        with open_private(self.path) as file:
+            status = file.status
+            state = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
             if state == self._state:
                 return None
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(MAX_BYTES)
         if len(data) > MAX_BYTES:
             raise AuthorizedKeysError(f"it has more than {MAX_BYTES} bytes; keep only keys that are in use.")
         self._keys, problems = parse(data.decode(errors="replace"))
@@ -193,24 +181,6 @@ class AuthorizedKeys:
         settled = self._wall_clock() - max(status.st_mtime, status.st_ctime) > SETTLED
         self._state = state if settled else None
         return problems
-
-
-def check_private(path: Path, status: os.stat_result) -> None:
-    """Refuse a file that others than the node's user, or root, could have written or can read.
-
-    Raises:
-        AuthorizedKeysError: the text says why and what to do.
-    """
-    if not stat.S_ISREG(status.st_mode):
-        raise AuthorizedKeysError("it is not a regular file.")
-    user = os.geteuid()
-    if status.st_uid not in (user, 0):
-        raise AuthorizedKeysError(
-            f"it belongs to user {status.st_uid}, and this node runs as user {user}: chown {user} {path}."
-        )
-    mode = stat.S_IMODE(status.st_mode)
-    if mode & 0o077:
-        raise AuthorizedKeysError(f"its mode is {mode:04o}, which lets others at it: chmod 600 {path}.")
 
 
 def _is_type(word: str) -> bool:

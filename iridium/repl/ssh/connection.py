@@ -77,7 +77,7 @@ class Connection(SSHConnection):
             if number == MSG_CHANNEL_REQUEST:
                 self._request(channel, reader)
             else:
-                _ON_CHANNELS[number](reader)
+                _ON_CHANNELS[number](channel, reader)
                 super().packetReceived(number, packet)  # type: ignore[no-untyped-call]
         elif number >= 80:
             raise PacketError(f"message {number} out of turn")
@@ -154,18 +154,24 @@ class Connection(SSHConnection):
         self.transport.end(f"no session for {EMPTY:.0f} s")
 
 
-def _data(reader: Reader) -> None:
-    reader.string()
+def _data(channel: SessionChannel, reader: Reader) -> None:
+    size = len(reader.string())
+    reader.end()
+    if size > min(channel.localWindowLeft, channel.localMaxPacket):
+        raise PacketError("more data than there is room for")
+
+
+def _extended_data(channel: SessionChannel, reader: Reader) -> None:
+    reader.number()
+    _data(channel, reader)
+
+
+def _number(channel: SessionChannel, reader: Reader) -> None:
+    reader.number()
     reader.end()
 
 
-def _extended_data(reader: Reader) -> None:
-    reader.number()
-    _data(reader)
-
-
-def _number(reader: Reader) -> None:
-    reader.number()
+def _nothing(channel: SessionChannel, reader: Reader) -> None:
     reader.end()
 
 
@@ -173,8 +179,8 @@ _ON_CHANNELS = {
     MSG_CHANNEL_WINDOW_ADJUST: _number,
     MSG_CHANNEL_DATA: _data,
     MSG_CHANNEL_EXTENDED_DATA: _extended_data,
-    MSG_CHANNEL_EOF: Reader.end,
-    MSG_CHANNEL_CLOSE: Reader.end,
-    MSG_CHANNEL_REQUEST: Reader.rest,
+    MSG_CHANNEL_EOF: _nothing,
+    MSG_CHANNEL_CLOSE: _nothing,
+    MSG_CHANNEL_REQUEST: _nothing,
 }
 """What follows the number of the channel in each message to one."""

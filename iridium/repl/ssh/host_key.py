@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from iridium.cluster.identity import DataDirectory
 from iridium.errors import DataDirectoryError
-from iridium.repl.ssh.authorized import AuthorizedKeysError, check_private
+from iridium.repl.ssh.private import NotPrivateError, open_private
 
 HOST_KEY = "ssh_host_ed25519_key"
 """The file; it is in OpenSSH's format, so that ``ssh-keygen`` reads it."""
@@ -39,19 +38,14 @@ def load_host_key(data: DataDirectory) -> Any:
     """
     path = data.path / HOST_KEY
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open_private(path, follow=False) as file:
+            return _load(path, file.read(MAX_BYTES))
     except FileNotFoundError:
         key = Ed25519PrivateKey.generate()
         data.replace(HOST_KEY, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
         return key
-    except OSError as error:
-        raise DataDirectoryError(f"the SSH host key {path} cannot be read: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        try:
-            check_private(path, os.fstat(descriptor))
-        except AuthorizedKeysError as error:
-            raise DataDirectoryError(f"the SSH host key {path} is not used: {error}") from None
-        return _load(path, file.read(MAX_BYTES))
+    except NotPrivateError as error:
+        raise DataDirectoryError(f"the SSH host key {path} is not used: {error}") from None
 
 
 def _load(path: Path, data: bytes) -> Ed25519PrivateKey:

@@ -101,7 +101,7 @@ class SshFactory(Factory):
         """Close every connection; for the end of the node."""
         self.sessions.stop()
         for transport in (*self._strangers, *self._known):
-            transport.end("the node stops")
+            transport.stop()
 
 
 def make_factory(node: Node, sessions: Sessions, authorized_keys: Path | None = None) -> SshFactory:

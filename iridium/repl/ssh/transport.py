@@ -232,6 +232,11 @@ class SshTransport(SSHServerTransport):
         self._start("keys", KEY_EXCHANGE, f"no keys within {KEY_EXCHANGE:.0f} s")
         self._tell_service()
 
+    def sendExtInfo(self, extensions: list[tuple[bytes, bytes]]) -> None:
+        """Tell which signatures of users are taken; conch would tell those of host keys."""
+        taken = b",".join(name for names in algorithms.SIGNATURES.values() for name in names)
+        super().sendExtInfo([(b"server-sig-algs", taken)])  # type: ignore[no-untyped-call]
+
     def ssh_KEXINIT(self, packet: bytes) -> None:
         """The peer says how it would exchange keys."""
         self._next_step = _KEX_DH_INIT
@@ -267,9 +272,10 @@ class SshTransport(SSHServerTransport):
 
     def pauseProducing(self) -> None:
         """The peer does not read what it has."""
-        self._full = True
-        self._unread = 0
-        self._tell_service()
+        if not self._full:
+            self._full = True
+            self._unread = 0
+            self._tell_service()
 
     def resumeProducing(self) -> None:
         """It does again."""
@@ -297,6 +303,16 @@ class SshTransport(SSHServerTransport):
     def end(self, reason: str) -> None:
         """Close, because this end wants to."""
         self.sendDisconnect(DISCONNECT_BY_APPLICATION, reason)
+
+    def stop(self) -> None:
+        """Close, because the node stops."""
+        if isinstance(self.service, Connection) and self.service.channels:
+            # Their sessions have said so. A client that reads a disconnect shows nothing more of what it has read.
+            self._closing = True
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+        else:
+            self.end("the node stops")
 
     def abandon(self, kind: str) -> None:
         """Close without a word, for what nobody does who means well."""
