@@ -306,6 +306,8 @@ class SshTransport(SSHServerTransport):
 
     def stop(self) -> None:
         """Close, because the node stops."""
+        if self._closing:
+            return
         if isinstance(self.service, Connection) and self.service.channels:
             # Their sessions have said so. A client that reads a disconnect shows nothing more of what it has read.
             self._closing = True
