@@ -298,14 +298,10 @@ def _edit_lines(session: Any) -> None:
         return
     import platformdirs
 
-    from iridium.isa import BY_NAME
-    from iridium.repl.commands import TABLE
-
-    words = [command.name for command in TABLE.commands] + [name.lower() for name in BY_NAME]
+    from iridium.repl import completion
 
     def complete(start: str, state: int) -> str | None:
-        labels = [f"@{name}" for name in session.workspace.symbols]
-        matching = [word for word in (*words, *labels) if word.startswith(start)]
+        matching = completion.complete(session, start)
         return f"{matching[state]} " if state < len(matching) else None
 
     readline.set_completer_delims(" \t")
