@@ -289,11 +289,11 @@ def soaking(sessions: int, peers: int, *, secure: bool) -> Iterator[Soak]:
             soak.close()
 
 
-def nobody_came(busy: list[Sample]) -> list[str]:
+def nobody_came(busy: list[Sample], peers: int) -> list[str]:
     """What no sample has anything of, so that the run says nothing about it."""
     return [
         key
-        for key in ("sessions", "peers", "processes")
+        for key in ("sessions", "processes", *(["peers"] if peers else ()))
         if max((sample.values[key] for sample in busy), default=0.0) <= (key != "peers")
     ]
 
@@ -315,7 +315,7 @@ def main() -> int:
         before, busy, after = soak.run(60 * options.minutes, options.seed)
         said = complaints(line for _, line in soak.node.lines)
         problems = [*soak.tally.problems, *said]
-        problems += [f"nobody came: {what}" for what in nobody_came(busy)]
+        problems += [f"nobody came: {what}" for what in nobody_came(busy, options.peers)]
         if not soak.node.running:
             problems.append(f"the node has ended\n{soak.node.last_lines()}")
     rows = judge(before, busy, after, short=options.minutes < SHORT)
