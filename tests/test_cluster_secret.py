@@ -256,6 +256,24 @@ def test_a_cluster_changes_its_secret_node_by_node() -> None:
             assert network.run_until(lambda nodes=nodes: all(len(n.linked()) == 2 for n in nodes), 5.0), before
 
 
+@pytest.mark.parametrize("behind", [1, 2, 3])
+def test_a_node_that_misses_steps(behind: int) -> None:
+    """One or two steps behind, a lost link comes back, whoever can dial; three behind, only with the file."""
+    steps = [Secrets([A]), Secrets([A, B]), Secrets([B, A]), Secrets([B])]
+    for late in range(len(steps) - behind):
+        for seed in range(4):  # which decides whose id is the smaller
+            network = Network(seed)
+            a, b = (network.node(name, secrets=steps[late]) for name in "ab")
+            network.join(b, a)
+            assert network.run_until(lambda a=a, b=b: a.linked() == ["b"] and b.linked() == ["a"], 5.0)
+            b.machine.trust(steps[late + behind])
+            network.sever(a, b)
+            network.run(40.0)
+            assert a.linked() == (["b"] if behind < 3 else []), (late, seed)
+            a.machine.trust(steps[late + behind])
+            assert network.run_until(lambda a=a, b=b: a.linked() == ["b"] and b.linked() == ["a"], 1.0)
+
+
 def test_a_node_takes_another_secret_while_it_runs() -> None:
     """Links stay; who was refused before is let in at once after the change."""
     network = Network(1)

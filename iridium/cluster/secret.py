@@ -19,7 +19,7 @@ import msgspec
 from iridium.errors import OptionError
 from iridium.private import read_private
 
-SECRET_FILE = "secret"
+SECRET_FILE = "secret"  # nosec B105  # its name, not what is in it
 """The name of the file in a node's data directory."""
 
 CREDENTIAL = "iridium-secret"
@@ -128,7 +128,7 @@ class Secrets:
         """The contents of a file that holds them."""
         return _FIRST_LINE + "".join(f"{secret}\n" for secret in self._known)
 
-    def with_new(self, secret: str = "") -> Secrets:
+    def with_new(self, secret: str = "") -> Secrets:  # nosec B107  # none is given: one is made
         """These and a new one behind them, that is accepted and not yet used.
 
         Args:
