@@ -2,11 +2,11 @@
 
     python -m tests.attack [--seconds N] [--only NAME,...] [--json] [--list]
 
-Each attack is a function in ``tests/attacking/`` whose docstring says what the attacker does and what must hold. It
-is tried on two linked nodes, each a ``twistd iridium``, with a secret, or with a secret and TLS; an honest peer pings
-the one under attack all the while. After each attack the node must be alive, its links whole, its descriptors
-given back, its memory at most 30 MB larger, and its log short and without a traceback. The exit status is 1
-if anything does not hold.
+Each attack is a function in ``tests/attacking/`` whose docstring says what the attacker does and what must hold.
+It is tried on two linked nodes, each a ``twistd iridium``, with a secret, or with a secret and TLS; an honest peer
+pings the one under attack all the while. After each attack the node must be alive, its links whole, its
+descriptors given back, its memory at most 30 MB larger, and its log short and without a traceback. The exit
+status is 1 if anything does not hold.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.attacking import strangers  # noqa: F401 - it fills the list
+from tests.attacking import doors, members, proofs, secured, shells, strangers  # noqa: F401 - they fill the list
 from tests.attacking.cases import CASES, Case
 from tests.attacking.field import KINDS, Field, Row
 
@@ -55,14 +55,15 @@ def carry_out(cases: Sequence[Case], seconds: float, *options: str, kinds: Seque
 def show(row: Row) -> str:
     """A row of the table."""
     return (
-        f"{row.case:28} {row.kind:7} {row.seconds:6.1f} {row.growth:7.1f} {row.before:4}/{row.most:4}/{row.after:4} "
+        f"{row.case:31} {row.kind:7} {row.seconds:6.1f} {row.growth:7.1f} "
+        f"{row.before:4}/{row.most:4}/{row.after:4} "
         f"{row.p50:7.2f} {row.p99:8.2f} {row.slowest:8.2f} {row.lines:5}  {row.ended}"
         + "".join(f"\n    FAILED: {failure}" for failure in row.failures)
     )
 
 
 HEAD = (
-    f"{'attack':28} {'on':7} {'s':>6} {'+MB':>7} {'descriptors':>14} {'p50 ms':>7} {'p99 ms':>8} {'most ms':>8} "
+    f"{'attack':31} {'on':7} {'s':>6} {'+MB':>7} {'descriptors':>14} {'p50 ms':>7} {'p99 ms':>8} {'most ms':>8} "
     f"{'lines':>5}  how it ended"
 )
 

@@ -8,10 +8,13 @@ import msgspec
 import pytest
 
 from iridium.cluster import messages as m
+from iridium.cluster.hearsay import MOST_HEARSAY
 from iridium.cluster.link import MOST_LINES, Link, Role
 from iridium.cluster.liveness import LOT
+from iridium.cluster.peer import MOST_TEXTS, Me
+from iridium.cluster.post import MOST_SESSIONS, Post
 from iridium.cluster.refusals import REMEDIES
-from iridium.cluster.table import MOST_MEMBERS
+from iridium.cluster.table import MOST_MEMBERS, MOST_RECORDS
 from iridium.limits import DEFAULTS
 from iridium.testing import Network, SimulatedNode
 
@@ -293,3 +296,168 @@ def test_a_long_line_in_single_bytes() -> None:
     kept = link._buffer
     a.machine.receive(link, b"x")
     assert link._buffer is kept, "it was copied"
+
+
+NEWEST = m.MOST_INCARNATION - 1
+
+
+@pytest.mark.parametrize("left", [False, True])
+@pytest.mark.parametrize("incarnation", [5, 10**12, MOST_HEARSAY - 1, MOST_HEARSAY, NEWEST - 1, NEWEST])
+def test_lies_about_a_member(incarnation: int, left: bool) -> None:
+    """Whatever one member says of another, who is linked to that one stays so, and it outdoes the lie."""
+    network = Network(11)
+    liar, victim, other = mesh(network, 3)
+    network.run(3.0)
+    links = [node.machine.table.find(victim.me.id).open_link for node in (liar, other)]
+    lie = m.MemberRecord(victim.me.id, incarnation, "x", "10.9.9.9:1", left)
+    links.append(liar.machine.table.find(other.me.id).open_link)
+    links[-1].send(m.Members([lie]))
+    network.run(20.0)
+    assert other.machine.table.find(victim.me.id).open_link is links[1], "it was cut"
+    assert other.states() == victim.states() == {"n0": "up", "n1": "up", "n2": "up"}
+    assert not [event for event in other.log if event[0] in ("node-left", "node-down")]
+    network.sever(victim, other)  # nor does a lie keep it out later
+    assert network.run_until(lambda: len(other.linked()) == len(victim.linked()) == 2, 5.0)
+
+
+def test_a_member_that_lives_anew_behind_a_dead_link() -> None:
+    """What others say of a new life is believed once the old one does not answer."""
+    network = Network(12)
+    a, b, c = mesh(network, 3)
+    network.crash(c, silently=True)
+    held = a.machine.table.find(c.me.id).open_link
+    newer = m.MemberRecord(c.me.id, c.me.incarnation + 1, "n2", c.address)
+    b.machine.table.find(a.me.id).open_link.send(m.Members([newer]))
+    network.run(0.5)
+    assert a.machine.table.find(c.me.id).link is held
+    network.run(2.0)
+    assert a.machine.table.find(c.me.id).link is not held
+    assert a.machine.table.find(c.me.id).record.incarnation == newer.incarnation
+
+
+def test_a_flood_of_lies_about_the_node_itself() -> None:
+    """A node outdoes what is said of it for all at once, not a line a lie to each of its peers."""
+    network = Network(13)
+    a, b, c = mesh(network, 3)
+    network.run(3.0)
+    link = b.machine.table.find(a.me.id).open_link
+    mine = a.machine.table.find(b.me.id).open_link
+    heard = c.machine.table.find(a.me.id).record.incarnation
+    lies = [m.MemberRecord(a.me.id, a.me.incarnation + 2 * n + 1, "x", "", left=True) for n in range(90)]
+    for n in range(50):
+        a.machine.receive(
+            mine,
+            m.encode(
+                m.Members([msgspec.structs.replace(lie, incarnation=lie.incarnation + 200 * n) for lie in lies])
+            ),
+        )
+    assert a.machine.table.find(c.me.id).open_link.queued < 1000
+    assert link.open
+    network.run(1.0)
+    assert c.machine.table.find(a.me.id).record.incarnation == a.me.incarnation > heard + 9000
+    assert all(node.states() == {"n0": "up", "n1": "up", "n2": "up"} for node in (a, b, c))
+
+
+def invented(count: int, *, left: bool = False) -> list[m.Members]:
+    """Lines about members that are none."""
+    return m.member_lines(
+        [
+            m.MemberRecord(
+                f"00000000-0000-4000-8000-{n:012x}", 1, f"x{n}", f"10.200.{n // 250 % 250}.{n % 250}:1", left
+            )
+            for n in range(1, count + 1)
+        ]
+    )
+
+
+def test_invented_members_keep_nobody_out() -> None:
+    """Who says hello himself takes the place of one that is down, and that nobody here has ever heard from."""
+    network = Network(14)
+    victim, liar = mesh(network, 2)
+    liar.machine.table.find("n0").open_link.send(*invented(1000))
+    network.run(120.0)
+    assert victim.machine.table.living() == MOST_MEMBERS - 1
+    newcomer = network.node("new")
+    network.join(newcomer, victim)
+    assert network.run_until(lambda: "new" in victim.linked(), 5.0)
+    assert victim.machine.table.living() == MOST_MEMBERS - 1
+    assert set(victim.linked()) == {"n1", "new"}
+
+
+def test_a_lost_link_does_not_wait_behind_invented_members() -> None:
+    """Whom a node has met is dialled before those that it was told of, each of whom may not answer for seconds."""
+    network = Network(15)
+    victim, liar, other = mesh(network, 3)
+    network.run(3.0)
+    liar.machine.table.find("n0").open_link.send(*invented(1000))
+    network.run(2.0)
+    assert victim.machine.dialler.under_way == DEFAULTS.dials
+    peer = victim.machine.table.find("n2")
+    peer.link, held = None, peer.link
+    victim.machine.dialler.want(peer)
+    assert victim.machine.dialler._waiting[0] is peer.dial
+    victim.machine.dialler.abandon(peer.dial)
+    peer.link = held
+    assert other.linked()
+
+
+def test_members_that_have_left_and_never_were() -> None:
+    """They are no event, and none that is known is forgotten for them."""
+    network = Network(16)
+    victim, liar = mesh(network, 2)
+    before = len(victim.log)
+    for line in invented(5000, left=True):
+        victim.machine.receive(victim.machine.table.find("n1").open_link, m.encode(line))
+    assert len(victim.log) == before
+    assert len(victim.machine.table.peers) == MOST_RECORDS
+    assert victim.linked() == ["n1"]
+    assert liar.linked() == ["n0"]
+
+
+def test_a_flood_of_texts() -> None:
+    """A member's texts are shown up to so many in ten seconds; what is not shown is not answered, and counted."""
+    network = Network(17)
+    victim, _ = mesh(network, 2)
+    link = victim.machine.table.find("n1").open_link
+    for n in range(1000):
+        victim.machine.receive(link, m.encode(m.Text(n, f"text {n}")))
+    assert [text for _, text in victim.texts] == [f"text {n}" for n in range(MOST_TEXTS)]
+    assert (
+        len([answer for answer in m.decode_lines(link.data_to_send()) if isinstance(answer, m.Answer)])
+        == MOST_TEXTS
+    )
+    network.run(11.0)
+    victim.machine.receive(link, m.encode(m.Text(0, "later")))
+    assert victim.texts[-1] == ("n1", f"later (and {1000 - MOST_TEXTS} others, which came too fast)")
+
+
+def test_a_flood_of_hashes() -> None:
+    """A short line with another hash each time is not each time worth all records."""
+    network = Network(18)
+    victim, _ = mesh(network, 2)
+    network.run(3.0)
+    link = victim.machine.table.find("n1").open_link
+    link.data_to_send()
+    for n in range(1000):
+        victim.machine.receive(link, m.encode(m.Digest(f"{n}")))
+    assert len(list(m.decode_lines(link.data_to_send()))) == 1
+
+
+def test_ages_of_more_than_can_be_known() -> None:
+    """A digest speaks of as many members as there can be, not of a megabyte of them."""
+    network = Network(19)
+    victim, _ = mesh(network, 2)
+    ages = {f"00000000-0000-4000-8000-{n:012x}": n for n in range(m.MOST_IDS + 1)}
+    with pytest.raises(m.MessageError, match="digest"):
+        victim.machine.receive(victim.machine.table.find("n1").open_link, m.encode(m.Digest(ages=ages)))
+
+
+def test_the_largest_session_number() -> None:
+    """Whoever names it leaves a number for the next session with him that can still be said."""
+    post = Post(Me("a", "a", 1, "iridium"), Network(20).node("w"))
+    link = Link(Role.ACCEPTOR, "h", 0.0, lambda _: None)
+    for number in (NEWEST, MOST_SESSIONS, MOST_SESSIONS - 1):
+        session, _ = post.answer(link, m.Hello("1.2", "iridium", STRANGER, 1, life=1, peer="a", session=number))
+        assert 0 < session <= MOST_SESSIONS
+    assert not post.agree(link, m.Welcome("1.2", "iridium", STRANGER, 1, life=1, session=NEWEST))
+    assert post.answer(link, m.Hello("1.2", "iridium", STRANGER, 1, life=2, peer="a"))[0] == MOST_SESSIONS + 1

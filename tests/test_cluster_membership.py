@@ -491,7 +491,7 @@ def test_rumours_of_ones_own_death_are_outdone() -> None:
     network = Network(24)
     nodes = mesh(network, 3)
     lie = m.MemberRecord(nodes[0].me.id, 7, "n0", nodes[0].address, left=True)
-    nodes[1].machine.merge(lie)
+    nodes[1].machine.hearsay.merge(lie)
     network.run(8.0)
     assert nodes[0].me.incarnation > 7
     assert all(node.states()["n0"] == "up" for node in nodes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,11 +29,14 @@ from iridium.cluster.enrolling import (
 )
 from iridium.cluster.identity import DataDirectory
 from iridium.cluster.keeping import keep
+from iridium.cluster.newcomers import Newcomers
 from iridium.cluster.secret import SECRET_FILE, Secrets, new_secret, read_secrets
 from iridium.cluster.tls_files import DIRECTORY, TlsFiles, load_tls
 from iridium.cluster.tokens import LIFETIME, MOST_TOKENS, PREFIX, Token, Tokens, parse_token
 from iridium.cluster.trust import Trust
 from iridium.errors import CommandError, IridiumError, OptionError
+from iridium.events import EventRing
+from iridium.limits import DEFAULTS
 from iridium.node import Node
 from iridium.private import PRIVATE, PUBLIC, write_whole
 from tests.test_node import Nodes, events, eventually, free_port, nodes, states, within
@@ -433,3 +437,13 @@ async def test_where_newcomers_are_to_come(nodes: Nodes) -> None:
         await within(a.newcomers.make_token())
     token = await within(a.newcomers.make_token("node.example"))
     assert token.address == "node.example:2254"
+
+
+def test_a_flood_of_guesses_is_a_few_events(tmp_path: Path) -> None:
+    """Whoever guesses at tokens fills neither the log nor the events; the next event says how many there were."""
+    events = EventRing()
+    mesh = SimpleNamespace(machine=SimpleNamespace(limits=DEFAULTS, table=SimpleNamespace(peers={})), me=None)
+    newcomers = Newcomers(Clock(), mesh, Trust, events, tmp_path)  # type: ignore[arg-type]
+    for _ in range(1000):
+        newcomers._door.desk.answer(b"guess", "10.9.9.9")
+    assert [event.kind for event in events.recent()] == ["token-refused"] * DEFAULTS.stranger_log

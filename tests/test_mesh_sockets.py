@@ -389,7 +389,7 @@ async def test_a_join_that_is_cancelled_late(nodes: Nodes) -> None:
     server = Strangers()
     a, b, where = nodes.start("a"), nodes.start("b"), nodes.serve(server)
     before = a.me.incarnation
-    b.mesh.machine.merge(m.MemberRecord(ID, 1, "ghost", where))
+    b.mesh.machine.hearsay.merge(m.MemberRecord(ID, 1, "ghost", where))
     joining = a.mesh.join(*address(b))
     ends: list[Any] = []
     joining.addBoth(ends.append)

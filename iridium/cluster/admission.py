@@ -103,8 +103,11 @@ class Admission:
             )
             return
         if peer is None and self._membership.table.living() >= MOST_MEMBERS - 1:
-            self._turn_away(link, "FULL", f"the cluster has {MOST_MEMBERS} members")
-            return
+            rumour = self._membership.table.rumour()
+            if rumour is None:
+                self._turn_away(link, "FULL", f"the cluster has {MOST_MEMBERS} members")
+                return
+            self._membership.drop(rumour)
         self._accept(link, hello, address)
 
     def _refusal_of_stranger(self, link: Link, hello: m.Hello) -> tuple[str, ...] | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from iridium.cluster import messages as m
 from iridium.cluster.link import Link, Role
-from iridium.cluster.peer import Dial, Join, Outcome, Peer
+from iridium.cluster.peer import NEVER, Dial, Join, Outcome, Peer
 from iridium.cluster.refusals import FINAL, RefusedError, UnreachableError
 from iridium.cluster.rules import redial_delay
 from iridium.cluster.vouching import TlsPeer
@@ -70,7 +70,10 @@ class Dialler:
 
     def _start(self, dial: Dial) -> None:
         if len(self._dials) >= self._membership.limits.dials:
-            self._waiting.append(dial)
+            # Whom this node has met comes before whom it was told of, who may be nobody: each of those may take
+            # all of the time that a dial has.
+            met = dial.join is not None or (dial.peer is not None and dial.peer.heard != NEVER)
+            (self._waiting.appendleft if met else self._waiting.append)(dial)
             return
         self._dials.append(dial)
         dial.started = True

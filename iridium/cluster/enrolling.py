@@ -30,6 +30,10 @@ LONGEST_GIVEN = 64 * 1024
 """Bytes of the answer: a certificate, the CA's, and two secrets take 4 KiB."""
 
 
+TOKEN_REFUSED = "token-refused"
+"""The event of somebody who gets nothing."""
+
+
 class Enrol(msgspec.Struct, tag_field="type", tag="enrol"):
     """A newcomer asks for what it needs.
 
@@ -137,7 +141,7 @@ class Desk:
         return _encoder.encode(given) + b"\n"
 
     def _turn_away(self, host: str, detail: str) -> bytes:
-        self._event("token-refused", host, detail)
+        self._event(TOKEN_REFUSED, host, detail)
         return _encoder.encode(Turned(detail[:1024])) + b"\n"
 
     def _give(self, asked: Enrol) -> Enrolled:

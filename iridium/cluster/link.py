@@ -18,8 +18,8 @@ from iridium.cluster.vouching import TlsPeer
 from iridium.limits import DEFAULTS, Limits
 
 MOST_LINES = 64
-"""Lines of a handshake, blank and unknown ones included: one with the most members that can be known takes 16. Every
-other limit is of a line's length, and a flood of lines that say nothing costs far more than it weighs."""
+"""Lines of a handshake, blank and unknown ones included: one with the most members that can be known takes 16.
+Every other limit is of a line's length, and a flood of lines that say nothing costs far more than it weighs."""
 
 
 class Role(enum.Enum):

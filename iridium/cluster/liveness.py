@@ -80,6 +80,9 @@ MISSED_FOR = 2 * DEATH
 MOST_MISSED = 16
 """Members that are down of which a round asks: it says little more than a round without."""
 
+TELL_LEAST = 0.25
+"""Seconds before it is even where the difference is another: a short line is not each time worth long ones."""
+
 TELL_AGAIN = 1.0
 """Seconds before the same member is sent all records again."""
 
@@ -314,7 +317,7 @@ class Liveness:
         # The same difference again: telling did not help (one of us has forgotten somebody), so tell less often.
         again = peer.told_hashes == (own, message.hash)
         peer.told_pause = min(2 * peer.told_pause, TELL_AGAIN_MOST) if again else TELL_AGAIN
-        if now - peer.told >= peer.told_pause or not again:
+        if now - peer.told >= (peer.told_pause if again else TELL_LEAST):
             peer.told = now
             peer.told_hashes = (own, message.hash)
             link.send(*m.member_lines(membership.table.records()))

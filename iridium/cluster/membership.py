@@ -4,6 +4,7 @@ The Twisted mesh, or a simulator, tells this machine of connections, bytes and t
 dial and has links to send. Its parts: :mod:`~iridium.cluster.table` is whom the node knows,
 :mod:`~iridium.cluster.proving` has the cluster's secret proved, :mod:`~iridium.cluster.admission` answers hellos,
 :mod:`~iridium.cluster.dialling` reaches others and joins,
+:mod:`~iridium.cluster.hearsay` takes what members say of members,
 :mod:`~iridium.cluster.liveness` judges life and death, :mod:`~iridium.cluster.questions` waits for answers,
 :mod:`~iridium.cluster.post` carries mail;
 single decisions stand in :mod:`~iridium.cluster.rules`. Here is what happens on links.
@@ -17,7 +18,7 @@ from random import Random
 from iridium.cluster import messages as m
 from iridium.cluster.admission import Admission
 from iridium.cluster.dialling import Dialler
-from iridium.cluster.identity import alias_problem
+from iridium.cluster.hearsay import Hearsay
 from iridium.cluster.link import Link
 from iridium.cluster.liveness import Liveness
 from iridium.cluster.peer import Dial, Greeting, Me, Peer, Surroundings, checked_address
@@ -25,7 +26,7 @@ from iridium.cluster.post import Post
 from iridium.cluster.proving import Proving
 from iridium.cluster.questions import Questions
 from iridium.cluster.refusals import UnreachableError
-from iridium.cluster.rules import is_newer, is_wildcard, join_address, name_holder
+from iridium.cluster.rules import name_holder
 from iridium.cluster.secret import Secrets
 from iridium.cluster.table import MOST_RECORDS, Table
 from iridium.cluster.vouching import OWN_CERTIFICATE, acceptor_objection
@@ -73,6 +74,7 @@ class Membership:
         self.admission = Admission(self)
         self.dialler = Dialler(self)
         self.liveness = Liveness(self)
+        self.hearsay = Hearsay(self)
 
     def forget(self, target: str) -> None:
         """Drop a member that is down or has left.
@@ -113,7 +115,7 @@ class Membership:
             if record.left:  # no news
                 self.add(record).gone = self.clock()
             else:
-                self.merge(record)
+                self.hearsay.merge(record)
 
     def say_leave(self) -> None:
         """Tell every member that this node leaves; each answers ``left``."""
@@ -183,7 +185,7 @@ class Membership:
                 self._opened(link)
             elif isinstance(message, m.Members):
                 for record in message.members:
-                    self.merge(record, link)
+                    self.hearsay.merge(record, link)
             else:
                 self._talk(link, message)
         if isinstance(link.owner, Peer) and link.open:
@@ -330,58 +332,6 @@ class Membership:
             )
             self.world.event("name-conflict", alias, detail)
 
-    def merge(self, record: m.MemberRecord, link: Link | None = None) -> None:
-        """Take what a member says of a member; dial it if it is news.
-
-        Args:
-            record: what is said.
-            link: who says it.
-        """
-        if record.id == self.me.id:
-            self._refute(record)
-            return
-        peer = self.table.peers.get(record.id)
-        if peer is not None and not is_newer(record, peer.record):
-            return  # nearly always, where a mesh forms: judged before anything that takes longer
-        try:
-            bad = alias_problem(record.alias) or (record.address and checked_address(record, "") is None)
-        except m.MessageError:
-            bad = True
-        record = _dialable(record, peer, link)
-        if bad or self.table.is_forgotten(record):
-            return
-        if peer is None:
-            if not self.table.has_room(record):
-                return
-            peer = self.add(record)
-            self.liveness.news()
-        else:
-            self.renew(peer, record)
-        if record.left:
-            self.liveness.left(peer, record.incarnation)
-        else:
-            peer.failures = 0
-            if peer.link is not None and peer.link is link:
-                link.incarnation = record.incarnation  # it speaks of itself
-            elif peer.link is not None and peer.link.incarnation < record.incarnation:
-                self.cut(peer)  # that life is over, whether or not its connection knows
-            if link is not None and link.open:
-                self.dialler.expect(peer)
-            else:
-                self.dialler.want(peer)
-
-    def _refute(self, record: m.MemberRecord) -> None:
-        """Outdo what is said of this node, if it is newer than what it says itself."""
-        sane = (
-            record.incarnation + 1 < m.MOST_INCARNATION
-        )  # one above could not be said, or read from disk, by anybody
-        if sane and not self.me.left and is_newer(record, self.me.record()):
-            self.me.incarnation = record.incarnation + 1
-            self.table.changed()
-            for peer in self.table.peers.values():
-                if peer.open_link:
-                    peer.open_link.send(m.Members([self.me.record()]))
-
     def _talk(self, link: Link, message: m.Message) -> None:
         peer = link.owner
         assert isinstance(peer, Peer)
@@ -397,20 +347,16 @@ class Membership:
         elif isinstance(message, m.Left):
             self.questions.parted(link)
         elif isinstance(message, m.Text):
-            self.world.text(self.table.name_of(peer.id), message.text)
-            link.send(m.Answer(message.n))
+            self._text(link, peer, message)
         elif isinstance(message, m.Ask):
             ids = [p.id for p in self.table.peers.values() if p.open_link] if message.what == "links" else []
             link.send(m.Answer(message.n, ids))
 
-
-def _dialable(record: m.MemberRecord, peer: Peer | None, link: Link | None) -> m.MemberRecord:
-    """A record with an address that can be dialled, where it advertises one that stands for every host."""
-    host, colon, port = record.address.rpartition(":")
-    if not colon or not is_wildcard(host.strip("[]")):
-        return record
-    if link is not None and peer is not None and peer.link is link:  # it speaks of itself
-        address = join_address(link.host, int(port))
-    else:
-        address = peer.record.address if peer is not None else ""
-    return m.MemberRecord(record.id, record.incarnation, record.alias, address, record.left)
+    def _text(self, link: Link, peer: Peer, message: m.Text) -> None:
+        """Show a text, unless too many came: its sender learns that, since it gets no answer."""
+        unsaid = peer.texts.ask(self.clock())
+        if unsaid is None:
+            return
+        more = f" (and {unsaid} others, which came too fast)" if unsaid else ""
+        self.world.text(self.table.name_of(peer.id), message.text + more)
+        link.send(m.Answer(message.n))

@@ -24,8 +24,10 @@ from iridium.cluster.membership import Membership
 from iridium.cluster.peer import Dial, Join, Me, Outcome
 from iridium.cluster.protocol import ClusterFactory, ClusterProtocol
 from iridium.cluster.rules import is_loopback, join_address
+from iridium.cluster.table import MOST_MEMBERS
 from iridium.cluster.tls import ClusterTls, TlsError
 from iridium.cluster.trust import Trust
+from iridium.cluster.turns import Turns
 from iridium.cluster.types import Delivery, Member, MeshView
 from iridium.errors import CommandError, IridiumError
 from iridium.events import EventRing
@@ -34,6 +36,10 @@ from iridium.throttle import Throttle
 
 GOODBYE = 2.0
 """Seconds that a leaving node waits for the others to note it."""
+
+MOST_NEWS = 2 * MOST_MEMBERS
+"""Events of one kind in ten seconds: what becomes of a whole cluster that goes and comes, and no more of what a
+member makes up."""
 
 SAVE_AFTER = 0.5
 """Seconds between a change of the records and their saving, so that a forming mesh is one write."""
@@ -55,6 +61,7 @@ class Mesh:
     Attributes:
         tls: what new connections are secured with; None for none. It can be set at any time: links that are there
             go on as they are.
+        turns: paces the steps of TLS handshakes.
     """
 
     _log = Logger(namespace="iridium.cluster")
@@ -91,6 +98,8 @@ class Mesh:
         self._later: list[Any] = []
         self._complaints = Throttle(limits.stranger_log)
         self._mistakes = Throttle(limits.stranger_log)
+        self._news = Throttle(MOST_NEWS)
+        self.turns = Turns(clock, lambda action: reactor.callLater(0, action))
 
     # --- the node's side ---
 
@@ -155,6 +164,7 @@ class Mesh:
         for call in self._later:
             if call.active():
                 call.cancel()
+        self.turns.stop()
         for protocol in list(self._protocols.values()):
             if protocol.transport is not None:
                 protocol.transport.abortConnection()
@@ -286,8 +296,10 @@ class Mesh:
                 protocol.flush()
 
     def event(self, kind: str, subject: str, detail: str) -> None:
-        """Something happened that people want to know."""
-        self._events.add(kind, subject, detail)
+        """Something happened that people want to know; not each of a flood of the same kind."""
+        unsaid = self._news.ask(self._clock(), kind)
+        if unsaid is not None:
+            self._events.add(kind, subject, f"{detail} (and {unsaid} more of this kind)" if unsaid else detail)
 
     def complain(self, host: str, problem: str) -> None:
         """A line in the log about somebody who is hung up on; not for each of a flood."""

@@ -26,6 +26,9 @@ RECORDS_A_LINE = 96
 MOST_LOST = 16
 """Links that a hello names as lost: only those of the last moments can matter."""
 
+MOST_IDS = 1024
+"""Ids in one message: as many as there are records of members."""
+
 MOST_INCARNATION = 2**53
 """Incarnations are below this, so that every JSON reader has them exactly; time gets there in 285 000 years."""
 
@@ -191,8 +194,8 @@ class Digest(Message, tag="digest"):
     """
 
     hash: Token = ""
-    ages: dict[NodeId, Number] = {}
-    asks: Annotated[list[NodeId], msgspec.Meta(max_length=1024)] = []
+    ages: Annotated[dict[NodeId, Number], msgspec.Meta(max_length=MOST_IDS)] = {}
+    asks: Annotated[list[NodeId], msgspec.Meta(max_length=MOST_IDS)] = []
 
 
 class Leave(Message, tag="leave"):
@@ -225,7 +228,7 @@ class Answer(Message, tag="answer"):
     """The answer to the question or text with that number; ``ids`` for ``links``."""
 
     n: Number
-    ids: Annotated[list[NodeId], msgspec.Meta(max_length=1024)] = []
+    ids: Annotated[list[NodeId], msgspec.Meta(max_length=MOST_IDS)] = []
 
 
 class Mail(Message, tag="mail"):

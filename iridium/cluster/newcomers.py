@@ -13,13 +13,14 @@ from twisted.internet.threads import deferToThreadPool
 
 from iridium.cluster import certificates as c
 from iridium.cluster.door import Door, Pair, enrol, make_pair
-from iridium.cluster.enrolling import Desk, Enrolled, store
+from iridium.cluster.enrolling import TOKEN_REFUSED, Desk, Enrolled, store
 from iridium.cluster.mesh import Mesh
 from iridium.cluster.rules import is_wildcard, join_address, split_address
 from iridium.cluster.tokens import Token, Tokens, parse_token
 from iridium.cluster.trust import Trust
 from iridium.errors import CommandError, IridiumError
 from iridium.events import EventRing
+from iridium.throttle import Throttle
 
 
 class Newcomers:
@@ -47,8 +48,16 @@ class Newcomers:
         self._mesh = mesh
         self._trust = trust
         self._directory = directory
+        self._events = events
+        self._refusals = Throttle(mesh.machine.limits.stranger_log)
         tokens = Tokens(time.monotonic)
-        self._door = Door(reactor, Desk(tokens, trust, self._is_known, events.add), tokens, port)
+        self._door = Door(reactor, Desk(tokens, trust, self._is_known, self._event), tokens, port)
+
+    def _event(self, kind: str, subject: str, detail: str) -> None:
+        """Tell what happens at the door, but not of each guess at a token."""
+        unsaid = self._refusals.ask(time.monotonic()) if kind == TOKEN_REFUSED else 0
+        if unsaid is not None:
+            self._events.add(kind, subject, f"{detail} (and {unsaid} more)" if unsaid else detail)
 
     def _is_known(self, id: str) -> bool:
         return id == self._mesh.me.id or id in self._mesh.machine.table.peers

@@ -12,8 +12,12 @@ from iridium.cluster.messages import MOST_LOST, Hello, MemberRecord, MessageErro
 from iridium.cluster.rules import is_public, is_wildcard, join_address, reachable_address, split_address
 from iridium.cluster.types import Member, State
 from iridium.errors import IridiumError, OptionError
+from iridium.throttle import Throttle
 
 NEVER = float("-inf")
+
+MOST_TEXTS = 32
+"""Texts from one member that are shown in ten seconds: more than a person types, and each is a line in the log."""
 
 Outcome = Literal["refused", "silent", "closed"]
 """How a dial fails: nothing listens there; no answer in time, or no way there; the peer hung up."""
@@ -82,11 +86,14 @@ class Peer:
         judged: when it was last held to be suspect or down; NEVER while it is up.
         gone: when it went down or left, or None.
         newcomer: known only through a hello that is not confirmed by a ready yet.
+        doubted: when it was last asked about what others say of it.
+        texts: which of the texts from the people there are shown.
     """
 
     __slots__ = (
-        "alive", "dial", "excused", "failures", "gone", "heard", "held", "judged", "link", "lost", "newcomer",
-        "next_dial", "pinged", "record", "retries", "since", "told", "told_hashes", "told_of", "told_pause",
+        "alive", "dial", "doubted", "excused", "failures", "gone", "heard", "held", "judged", "link", "lost",
+        "newcomer", "next_dial", "pinged", "record", "retries", "since", "texts", "told", "told_hashes", "told_of",
+        "told_pause",
     )  # fmt: skip
 
     def __init__(self, record: MemberRecord, now: float) -> None:
@@ -107,6 +114,8 @@ class Peer:
         self.gone: float | None = None
         self.judged = NEVER
         self.newcomer = False
+        self.doubted = NEVER
+        self.texts = Throttle(MOST_TEXTS)
         # When it was last sent all records, at which difference of hashes, and how long not again.
         self.told = NEVER
         self.told_hashes = ("", "")

@@ -16,6 +16,9 @@ from iridium.cluster.peer import Me, Surroundings
 from iridium.cluster.session import Session, Traffic
 from iridium.cluster.table import MOST_RECORDS
 
+MOST_SESSIONS = 2**52
+"""Numbers of sessions that are believed: above each there is one for the next session, also after whoever lied."""
+
 ACK_AFTER = 0.05
 """Seconds that an acknowledgement waits for a line to ride on: a breath for people, and no window fills up."""
 
@@ -146,7 +149,7 @@ class Post:
         if not hello.life:
             return 0, None
         # Another node may have been at this address, and the hello speak of the session with that one.
-        named = hello.session if hello.peer == self._me.id else 0
+        named = hello.session if hello.peer == self._me.id and hello.session < MOST_SESSIONS else 0
         if session is not None:
             link.session = session.number
             if named == session.number and hello.received is not None:
@@ -172,6 +175,8 @@ class Post:
         link.session = welcome.session
         if not welcome.session:
             return True
+        if welcome.session >= MOST_SESSIONS:
+            return False
         held = session is not None and session.number == welcome.session
         taken = session is not None and session.confirmed
         if not held and welcome.received is None and welcome.session > (entry.number if taken else entry.taken):

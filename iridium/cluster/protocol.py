@@ -31,6 +31,10 @@ AT_ONCE = 16 * 1024
 """Bytes that are given to the system at once, not when the reactor has asked it whether it takes them: an answer
 that is waited for comes that much sooner."""
 
+STRANGERS_PART = 8 * 1024
+"""Bytes that are read in one turn of the reactor from who is not accepted yet: a handshake has hardly more, and
+what waits of hundreds in their handshakes is no memory worth counting."""
+
 UNACKNOWLEDGED = 12.0
 """Seconds that bytes may stay unacknowledged: five tries of TCP. Linux alone keeps a dead link for 15 minutes."""
 
@@ -73,6 +77,9 @@ class ClusterProtocol(Protocol):
         self._channel: Channel | None = None
         self._heard = False
         self._unheard = 0
+        self._held = b""  # of a TLS handshake, until there is time for it
+        self._waits = False
+        self._part: int | None = None  # what the transport reads at a time from a peer
         self.link: Link | None = None
         self.began = 0.0
         self.dialled = dial is not None
@@ -85,6 +92,8 @@ class ClusterProtocol(Protocol):
         _give_up_after(self.transport, UNACKNOWLEDGED)
         self.began = self._mesh.machine.clock()
         self.host = self.transport.getPeer().host
+        self._part = getattr(self.transport, "bufferSize", None)
+        self.transport.bufferSize = STRANGERS_PART
         tls = self._mesh.tls
         if tls is None:
             self._begin(None)
@@ -124,10 +133,31 @@ class ClusterProtocol(Protocol):
             if (data[0] in (HANDSHAKE_BYTE, ALERT_BYTE)) != (self._channel is not None):
                 self._speaks_otherwise()
                 return
+        if self._channel is None or self.link is not None:
+            self._take(data)
+            return
+        self._held = data
+        self._mesh.turns.do(self._take_held)
+        if self._held:
+            self._waits = True
+            self.transport.pauseProducing()
+
+    def _take_held(self) -> None:
+        data, self._held = self._held, b""
+        if self._waits:
+            self._waits = False
+            self.transport.resumeProducing()
+        if data:  # else the connection is gone
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
         if self._channel is not None:
             data = self._opened(self._channel, data)
-        if data and self.link is not None and not self.link.closed:
-            self._mesh.receive(self.link, data)
+        link = self.link
+        if data and link is not None and not link.closed:
+            self._mesh.receive(link, data)
+            if self._part is not None and link.open:
+                self.transport.bufferSize, self._part = self._part, None
 
     # --- TLS ---
 
@@ -256,6 +286,7 @@ class ClusterProtocol(Protocol):
         """Tell the machine, which decides what follows."""
         if self._ending is not None and self._ending.active():
             self._ending.cancel()
+        self._held, self._waits = b"", False
         self._mesh.greeted(self)
         if self.link is not None:
             self._mesh.disconnected(self.link)

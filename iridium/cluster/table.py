@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from iridium.cluster import messages as m
-from iridium.cluster.peer import Me, Peer, Surroundings
+from iridium.cluster.peer import NEVER, Me, Peer, Surroundings
 from iridium.cluster.rules import name_holder
 from iridium.cluster.types import Member
 from iridium.errors import CommandError
@@ -33,6 +33,7 @@ class Table:
         self.peers: dict[str, Peer] = {}
         self._world = world
         self._hash = ""
+        self._living: int | None = None
         self._forgotten: dict[str, int] = {}
 
     def members(self) -> list[Member]:
@@ -125,11 +126,14 @@ class Table:
     def changed(self) -> None:
         """Note that the records are not what they were."""
         self._hash = ""
+        self._living = None
         self._world.changed()
 
     def living(self) -> int:
         """How many other members have not left."""
-        return sum(not p.record.left for p in self.peers.values())
+        if self._living is None:
+            self._living = sum(not p.record.left for p in self.peers.values())
+        return self._living
 
     def forget(self, record: m.MemberRecord) -> None:
         """Do not take a member back on anybody's word but its own, until it starts anew."""
@@ -147,9 +151,21 @@ class Table:
 
     def has_room(self, record: m.MemberRecord) -> bool:
         """Whether a member that is not known yet can be taken."""
-        if len(self.peers) >= MOST_RECORDS and self.longest_gone() is None:
-            return False
-        return record.left or self.living() < MOST_MEMBERS - 1
+        if record.left:
+            return len(self.peers) < MOST_RECORDS  # nobody that is known need be forgotten for it
+        return self.living() < MOST_MEMBERS - 1 and (
+            len(self.peers) < MOST_RECORDS or self.longest_gone() is not None
+        )
+
+    def rumour(self) -> Peer | None:
+        """A member that is down, and that this node knows from others alone; None where there is none.
+
+        Who has come himself takes its place, where there is no other: or a member that invents others could keep
+        everybody out.
+        """
+        return next(
+            (p for p in self.peers.values() if p.state == "down" and p.heard == NEVER and not p.link), None
+        )
 
     def longest_gone(self) -> Peer | None:
         """The member that went down or left before all others, or None where none is gone."""

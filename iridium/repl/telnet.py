@@ -22,6 +22,10 @@ from iridium.repl.services import Node
 from iridium.repl.sessions import Sessions
 from iridium.roles import Role
 
+AT_ONCE = 8 * 1024
+"""Bytes that are read in one turn of the reactor: in telnet commands alone they are a few milliseconds of work,
+after which the others have theirs."""
+
 MAX_REPLIES = 4096
 """Bytes of answers to telnet commands while the peer does not read; one that wants more wants to fill memory."""
 
@@ -179,6 +183,7 @@ def _configure(tcp: Any) -> None:
     """Set the options of a TCP connection to a person."""
     tcp.setTcpKeepAlive(True)
     tcp.setTcpNoDelay(True)
+    tcp.bufferSize = AT_ONCE
     # Telnet marks an interrupt with an urgent byte. Out of band, it would be missing behind its IAC.
     if hasattr(tcp, "getHandle"):
         tcp.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)

@@ -9,7 +9,7 @@ import time
 
 from tests.attacking.cases import case
 from tests.attacking.field import Field
-from tests.attacking.wire import Caller, Target, line, outcomes
+from tests.attacking.wire import Caller, Target, id_of, line, outcomes
 
 SILENT = 600
 """Connections that say nothing: more than the node lets into a handshake."""
@@ -115,8 +115,7 @@ BAD_LINES: dict[str, bytes] = {
     "a huge number": b'{"type":"hello","incarnation":' + b"9" * 4000 + b"}\n",
     "a huge exponent": b'{"type":"hello","incarnation":1e999999999}\n',
     "a huge string": b'{"type":"hello","id":"' + b"x" * 4000 + b'"}\n',
-    "a long version": b'{"type":"hello","version":"' + b"9" * 60 + b'.9","cluster":"","id":"aaaaaaaa-0000-4000-8000-'
-    b'000000000001","incarnation":0}\n',
+    "a long version": line(type="hello", version="9" * 60 + ".9", cluster="", id=id_of(1), incarnation=0),
     "no UTF-8": b'{"type":"hello","id":"\xff\xfe"}\n',
     "lone surrogates": b'{"type":"hello","id":"\\ud800"}\n',
     "zeros": bytes(4000) + b"\n",

@@ -136,10 +136,12 @@ class Caller:
 
     # --- the conversation ---
 
-    def exchange(self, *, swapped: bool = False) -> Exchange:
+    def exchange(self) -> Exchange:
         """What the proofs of this connection are about."""
         binding = b"" if self.channel is None or self.channel.peer is None else self.channel.peer.binding
-        return Exchange(self.id, self.told["id"], NONCE, self.told["nonce"], VERSION, self.told["version"], binding)
+        return Exchange(
+            self.id, self.told["id"], NONCE, self.told["nonce"], VERSION, self.told["version"], binding
+        )
 
     def mac(self, prover: Prover = "dialler") -> str:
         """The right proof."""
@@ -187,8 +189,9 @@ class Caller:
 
     def outcome(self, seconds: float = PATIENCE) -> str:
         """Read to the end; how the node ended the connection."""
-        while self.hear(seconds) is not None:
-            pass
+        end = time.monotonic() + seconds
+        while self.hear(max(0.0, end - time.monotonic())) is not None:
+            pass  # it may be pings for ever
         self.close()
         ended = self.ended or "still open"
         return f"{ended}, {self.refusal}" if self.refusal else ended
