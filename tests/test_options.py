@@ -130,6 +130,10 @@ BAD: list[tuple[str, Any]] = [
     ("limit", ["handshake=nan"]),
     ("limit", ["sessions=" + "9" * 5000]),
     ("repl-role", "root"),
+    ("tls-cert", ""),
+    ("tls-key", ""),
+    ("tls-ca", ""),
+    ("tls-ca-key", ""),
     ("threads", "0"),
     ("threads", "1025"),
     ("threads", "two"),
@@ -207,6 +211,12 @@ def test_a_cluster_port_that_others_reach_needs_a_secret(host: str) -> None:
         check_cluster_exposure(host, allowed=False)
 
 
+def test_certificates_are_given_whole() -> None:
+    """Some of the options of TLS without the others are an error that names them."""
+    with pytest.raises(OptionError, match="--tls-key and --tls-ca are missing"):
+        configure({"data-root-dir": "d", "tls-cert": "c"})
+
+
 # --- both front ends ---
 
 
@@ -241,6 +251,7 @@ ARGUMENTS = [
     ["--threads", "2", "--no-repl", "--insecure", "--bind-host", "0.0.0.0"],
     ["--join", "127.0.0.1:1", "--join", "[::1]:2", "--advertise", "node.example:3"],
     ["--programs-dir", "p", "--node-alias", ""],
+    ["--tls-cert", "c", "--tls-key", "k", "--tls-ca", "a", "--tls-ca-key", "s", "-H", "0.0.0.0"],
 ]
 
 
