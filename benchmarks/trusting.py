@@ -6,10 +6,11 @@ from pathlib import Path
 
 from iridium.cluster import certificates
 from iridium.cluster.keeping import keep
-from iridium.cluster.secret import SECRET_FILE, Secrets, new_secret, write_private
+from iridium.cluster.secret import SECRET_FILE, Secrets, new_secret
 from iridium.cluster.tls import ClusterTls
 from iridium.cluster.tls_files import find_files, load_tls
 from iridium.cluster.trust import Trust, load_trust
+from iridium.private import write_whole
 
 PLAIN, SECRET, TLS = "plain", "secret", "secret+tls"
 """What there is to measure, from the least that is asked for to the most."""
@@ -33,7 +34,7 @@ def read_certificate(directory: Path) -> ClusterTls:
 
 def make(directory: Path) -> None:
     """A secret and certificates, in a directory."""
-    write_private(directory / SECRET_FILE, Secrets([new_secret()]).to_text().encode(), replace=False)
+    write_whole(directory / SECRET_FILE, Secrets([new_secret()]).to_text().encode(), replace=False)
     make_certificate(directory)
 
 

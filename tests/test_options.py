@@ -141,6 +141,10 @@ BAD: list[tuple[str, Any]] = [
     ("limit", ["handshake=nan"]),
     ("limit", ["sessions=" + "9" * 5000]),
     ("repl-role", "root"),
+    ("tls-cert", ""),
+    ("tls-key", ""),
+    ("tls-ca", ""),
+    ("tls-ca-key", ""),
     ("threads", "0"),
     ("threads", "1025"),
     ("threads", "two"),
@@ -224,6 +228,12 @@ def test_ssh_may_be_reached_by_others() -> None:
     assert configure({"data-root-dir": "d", "ssh-host": "0.0.0.0"}).ssh_port is None
 
 
+def test_certificates_are_given_whole() -> None:
+    """Some of the options of TLS without the others are an error that names them."""
+    with pytest.raises(OptionError, match="--tls-key and --tls-ca are missing"):
+        configure({"data-root-dir": "d", "tls-cert": "c"})
+
+
 # --- both front ends ---
 
 
@@ -259,6 +269,7 @@ ARGUMENTS = [
     ["--join", "127.0.0.1:1", "--join", "[::1]:2", "--advertise", "node.example:3"],
     ["--programs-dir", "p", "--node-alias", ""],
     ["--ssh-port", "0", "--ssh-host", "::", "--ssh-authorized-keys", "k"],
+    ["--tls-cert", "c", "--tls-key", "k", "--tls-ca", "a", "--tls-ca-key", "s", "-H", "0.0.0.0"],
 ]
 
 
