@@ -6,39 +6,99 @@ import contextlib
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from iridium.errors import OptionError
+from iridium.errors import IridiumError, OptionError
 
 PRIVATE, PUBLIC = 0o600, 0o644
 """Modes of a file with a secret, and of one that everybody may read, such as a certificate."""
 
 
-def read_private(path: Path, most: int, what: str, *, guarded: bool = False) -> bytes:
-    """The contents of a file that only its owner may read, who is this user or root.
+class NotPrivateError(IridiumError):
+    """A file that is not used, because of what it is or whose; the text says what to do."""
+
+
+class PrivateFile(NamedTuple):
+    """An open file that is what it should be.
+
+    Attributes:
+        descriptor: to read it with.
+        status: what it is.
+    """
+
+    descriptor: int
+    status: os.stat_result
+
+    def read(self, most: int) -> bytes:
+        """All of it, or the first bytes, one more than the most."""
+        data = b""
+        while len(data) <= most and (piece := os.read(self.descriptor, most + 1 - len(data))):
+            data += piece
+        return data
+
+
+@contextlib.contextmanager
+def open_private(path: Path, *, follow: bool = True, guarded: bool = False) -> Iterator[PrivateFile]:
+    """Open a file that the node's user or root owns, and that nobody else can read or write.
 
     Args:
         path: the file.
+        follow: whether it may be a link.
+        guarded: whether something else keeps others out of its directory, so that its mode does not count.
+
+    Raises:
+        FileNotFoundError: there is none.
+        NotPrivateError: it cannot be opened, or is not such a file.
+    """
+    # Not blocking, since it may turn out to be a pipe. What is looked at is what is read.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise NotPrivateError(f"it cannot be read: {error.strerror}.") from None
+    try:
+        status = os.fstat(descriptor)
+        _check(path, status, guarded)
+        yield PrivateFile(descriptor, status)
+    finally:
+        os.close(descriptor)
+
+
+def _check(path: Path, status: os.stat_result, guarded: bool) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise NotPrivateError("it is not a regular file.")
+    user = os.geteuid()
+    if status.st_uid not in (user, 0):
+        raise NotPrivateError(
+            f"it belongs to user {status.st_uid}, and this node runs as user {user}: chown {user} {path}."
+        )
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o077 and not guarded:
+        raise NotPrivateError(f"its mode is {mode:04o}, which lets others at it: chmod 600 {path}.")
+
+
+def read_private(path: Path, most: int, what: str, *, guarded: bool = False) -> bytes:
+    """The contents of a file that :func:`open_private` opens.
+
+    Args:
+        path, guarded: as there.
         most: the most bytes it may have.
         what: what it is, for an error.
-        guarded: whether something else keeps others out of its directory, so that its mode does not count.
 
     Raises:
         OptionError: it is not such a file, or cannot be read; the text says what to do.
     """
     try:
-        # A file that would make us wait, such as a FIFO, is none.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            status = os.fstat(file.fileno())  # of what was opened, not of what stands there by now
-            if not stat.S_ISREG(status.st_mode):
-                raise OptionError(f"the {what} {path} is not a file")
-            if status.st_uid not in (0, os.geteuid()):
-                raise OptionError(f"the {what} {path} belongs to another user, who can read it; chown it")
-            if not guarded and stat.S_IMODE(status.st_mode) & 0o077:
-                raise OptionError(f"the {what} {path} can be read or changed by others; chmod 600 {path}")
-            data = file.read(most + 1)
-    except OSError as error:
-        raise OptionError(f"the {what} {path} cannot be read: {error.strerror}") from None
+        with open_private(path, guarded=guarded) as file:
+            data = file.read(most)
+    except FileNotFoundError:
+        raise OptionError(f"there is no {what} {path}") from None
+    except NotPrivateError as error:
+        raise OptionError(f"the {what} {path} is not used: {error}") from None
     if len(data) > most:
         raise OptionError(f"the {what} {path} has more than {most} bytes")
     return data

@@ -45,7 +45,7 @@ def test_where_a_secret_is_looked_for(tmp_path: Path) -> None:
     assert find_secrets(None, directory, environment) == (Secrets([B]), given)
     assert find_secrets(None, directory, {}) == (Secrets([A]), own)
     assert find_secrets(own, directory, environment) == (Secrets([A]), own)
-    with pytest.raises(OptionError, match="cannot be read"):
+    with pytest.raises(OptionError, match="there is no secret file"):
         find_secrets(tmp_path / "none", directory, {})
 
 

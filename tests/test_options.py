@@ -85,7 +85,7 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("ssh-host", "0.0.0.0", "0.0.0.0"),
     ("ssh-port", "0", 0),
     ("ssh-port", "2222", 2222),
-    ("ssh-authorized-keys", "keys", Path("keys")),
+    ("ssh-authorized-keys", "/keys", Path("/keys")),
     ("insecure", True, True),
 ]
 

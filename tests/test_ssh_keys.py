@@ -207,7 +207,7 @@ class TestFile:
         assert owner.comments() == []
         owner.path.rmdir()
         owner.write(ED25519)
-        monkeypatch.setattr("iridium.repl.ssh.private.os.geteuid", lambda: owner.path.stat().st_uid + 1)
+        monkeypatch.setattr("iridium.private.os.geteuid", lambda: owner.path.stat().st_uid + 1)
         if owner.path.stat().st_uid != 0:
             assert owner.comments() == []
             assert "chown" in owner.said[-1]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from iridium.errors import IridiumError
-from iridium.repl.ssh.private import NotPrivateError, open_private
+from iridium.private import NotPrivateError, open_private
 from iridium.repl.visible import shortened, visible
 from iridium.roles import Role
 

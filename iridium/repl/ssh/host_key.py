@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from iridium.cluster.identity import DataDirectory
 from iridium.errors import DataDirectoryError
-from iridium.repl.ssh.private import NotPrivateError, open_private
+from iridium.private import NotPrivateError, open_private
 
 HOST_KEY = "ssh_host_ed25519_key"
 """The file; it is in OpenSSH's format, so that ``ssh-keygen`` reads it."""
