@@ -28,15 +28,13 @@ from pathlib import Path
 from typing import Any
 
 from beside import PATIENCE, Figure, erlang_modules, load, numbers, processor_seconds, show
+from trusting import make_certificate, read_certificate
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import LogLevel, globalLogPublisher
 
-from iridium.cluster import certificates
-from iridium.cluster.keeping import keep
 from iridium.cluster.tls import ClusterTls
-from iridium.cluster.tls_files import find_files, load_tls
 from iridium.node import Node, NodeConfig
 from iridium.processes import wire
 from iridium.vm import Program
@@ -77,22 +75,6 @@ def figures() -> dict[str, Figure]:
         "spawn_64": Figure("spawn there, 64 at once", "/s", 50e3),
         "primes": Figure("parallel prime count, 2 nodes of 1", "times", 1.9),
     }
-
-
-def make_certificate(directory: Path) -> None:
-    """Files of TLS for whoever is on this host."""
-    ca = certificates.make_ca("benchmark")
-    key = certificates.make_key()
-    certificate = certificates.issue(certificates.make_csr(key), [], ["127.0.0.1"], ca)
-    authority = certificates.certificate_pem(ca.certificate)
-    keep(directory / "tls", certificate, certificates.key_pem(key), authority)
-
-
-def read_certificate(directory: Path) -> ClusterTls:
-    """What was made there."""
-    files = find_files(None, None, None, None, directory)
-    assert files is not None
-    return load_tls(files)
 
 
 def node(directory: Path, name: str, tls: ClusterTls | None = None) -> Node:

@@ -223,6 +223,16 @@ OPTIONS: tuple[Option, ...] = (
         "repl-role", f"what sessions of the REPL port may do: {ROLES}", "", Role.OPERATOR, _role, metavar="ROLE"
     ),
     Option("no-repl", "open no REPL port", flag=True, default=False),
+    Option("ssh-host", "interface of the SSH port", "", "127.0.0.1", _host("ssh-host"), metavar="HOST"),
+    Option("ssh-port", "SSH port; none is opened if not said", "", None, _port("ssh-port"), metavar="PORT"),
+    Option(
+        "ssh-authorized-keys",
+        "who may log in over SSH, if not the data directory's authorized_keys says",
+        "",
+        None,
+        _file("ssh-authorized-keys"),
+        metavar="FILE",
+    ),
     Option("insecure", "allow ports on other interfaces than loopback", flag=True, default=False),
 )
 

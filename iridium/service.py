@@ -21,6 +21,7 @@ from iridium.cluster.sparing import spare_openssl
 from iridium.errors import IridiumError
 from iridium.node import Node, NodeConfig, port_error
 from iridium.options import OPTIONS, configure
+from iridium.repl.sessions import Sessions
 from iridium.supervision.wiring import supervise
 
 
@@ -96,7 +97,7 @@ class NodeService(Service):
         self._daemon = daemon
         self._reactor = reactor
         self.node: Node | None = None
-        self._repl: Any = None
+        self._ports: list[Any] = []
         self._hangup: Any = None  # what SIGHUP did before
 
     def startService(self) -> None:
@@ -123,8 +124,11 @@ class NodeService(Service):
         node = self.node = Node(self._reactor, config)
         supervise(node)
         node.start_cluster()
+        sessions = Sessions(node)
         if not config.no_repl:
-            self._listen(node)
+            self._listen_repl(node, sessions)
+        if config.ssh_port is not None:
+            self._listen_ssh(node, sessions, config.ssh_port)
         node.start()
         self._reread_on_hangup(node)
 
@@ -133,17 +137,31 @@ class NodeService(Service):
         if threading.current_thread() is threading.main_thread():  # where Python lets signals be set
             self._hangup = signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(node.reread))
 
-    def _listen(self, node: Node) -> None:
+    def _listen_repl(self, node: Node, sessions: Sessions) -> None:
         from iridium.repl.telnet import ReplFactory
 
         host, port = self._config.bind_host, self._config.bind_port
+        role = self._config.repl_role
+        address = self._listen("REPL", host, port, "--bind-port (-p)", ReplFactory(node, role, sessions))
+        self._log.info("REPL port on {address}, {role}", address=address, role=role.value)
+
+    def _listen_ssh(self, node: Node, sessions: Sessions, port: int) -> None:
+        # Here, since a node without it needs no cryptography.
+        from iridium.repl.ssh.port import make_factory
+
+        factory = make_factory(node, sessions, self._config.ssh_authorized_keys)
+        address = self._listen("SSH", self._config.ssh_host, port, "--ssh-port", factory)
+        self._log.info("SSH port on {address}, host key {key}", address=address, key=factory.fingerprint)
+
+    def _listen(self, what: str, host: str, port: int, option: str, factory: Any) -> str:
+        """Open a port of the shell; its address."""
         try:
-            self._repl = self._reactor.listenTCP(port, ReplFactory(node, self._config.repl_role), interface=host)
+            listening = self._reactor.listenTCP(port, factory, interface=host)
         except CannotListenError as error:
-            raise port_error("REPL", host, port, "--bind-port (-p)", error) from None
-        take_few(self._repl)
-        address = join_address(host, self._repl.getHost().port)
-        self._log.info("REPL port on {address}, {role}", address=address, role=self._config.repl_role.value)
+            raise port_error(what, host, port, option, error) from None
+        self._ports.append(listening)
+        take_few(listening)
+        return join_address(host, listening.getHost().port)
 
     def stopService(self) -> Deferred[Any]:
         """Close the ports and end the node."""
@@ -152,9 +170,9 @@ class NodeService(Service):
             signal.signal(signal.SIGHUP, self._hangup)
             self._hangup = None
         ending: list[Deferred[Any]] = []
-        if self._repl is not None:
-            ending.append(maybeDeferred(self._repl.stopListening))
-            self._repl.factory.stop()
+        for port in self._ports:
+            ending.append(maybeDeferred(port.stopListening))
+            port.factory.stop()
         if self.node is not None:
             ending.append(self.node.stop())
         return gatherResults(ending)

@@ -11,8 +11,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from iridium.cluster.secret import SECRET_FILE, write_private
+from iridium.cluster.secret import SECRET_FILE
 from iridium.cluster.tls_files import CA_CERTIFICATE, DIRECTORY, NODE_CERTIFICATE
+from iridium.private import write_whole
 from tests.processes import COMMAND, environment
 
 PATIENCE = 60.0
@@ -80,11 +81,11 @@ class Keys:
 
     def _believe(self, alias: str, believed: list[Path]) -> None:
         pem = b"".join((authority / CA_CERTIFICATE).read_bytes() for authority in believed)
-        write_private(self.root / alias / DIRECTORY / CA_CERTIFICATE, pem, replace=True)
+        write_whole(self.root / alias / DIRECTORY / CA_CERTIFICATE, pem, replace=True)
 
     def give_secret(self, alias: str) -> None:
         """Give a node the secret file as it is now."""
-        write_private(self.root / alias / SECRET_FILE, self._secret.read_bytes(), replace=True)
+        write_whole(self.root / alias / SECRET_FILE, self._secret.read_bytes(), replace=True)
 
     # --- changes ---
 
@@ -118,7 +119,7 @@ class Keys:
         data = self.root / alias
         secret, certificate = data / SECRET_FILE, data / DIRECTORY / NODE_CERTIFICATE
         mistakes: dict[str, Callable[[], object]] = {
-            "secret too short": lambda: write_private(secret, b"short\n", replace=True),
+            "secret too short": lambda: write_whole(secret, b"short\n", replace=True),
             "no secret": secret.unlink,
             "secret for others to read": lambda: secret.chmod(0o644),
             "half a certificate": lambda: certificate.write_bytes(certificate.read_bytes()[:200]),
@@ -152,4 +153,4 @@ class Keys:
         return ["wrong-secret", "former-secret", "no-secret", "wrong-authority", "no-certificate"]
 
     def _replace(self, alias: str, secret: Path) -> None:
-        write_private(self.root / alias / SECRET_FILE, secret.read_bytes(), replace=True)
+        write_whole(self.root / alias / SECRET_FILE, secret.read_bytes(), replace=True)

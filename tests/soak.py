@@ -289,6 +289,15 @@ def soaking(sessions: int, peers: int, *, secure: bool) -> Iterator[Soak]:
             soak.close()
 
 
+def nobody_came(busy: list[Sample], peers: int) -> list[str]:
+    """What no sample has anything of, so that the run says nothing about it."""
+    return [
+        key
+        for key in ("sessions", "processes", *(["peers"] if peers else ()))
+        if max((sample.values[key] for sample in busy), default=0.0) <= (key != "peers")
+    ]
+
+
 def main() -> int:
     """Soak, and print what is level; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -306,6 +315,7 @@ def main() -> int:
         before, busy, after = soak.run(60 * options.minutes, options.seed)
         said = complaints(line for _, line in soak.node.lines)
         problems = [*soak.tally.problems, *said]
+        problems += [f"nobody came: {what}" for what in nobody_came(busy, options.peers)]
         if not soak.node.running:
             problems.append(f"the node has ended\n{soak.node.last_lines()}")
     rows = judge(before, busy, after, short=options.minutes < SHORT)

@@ -69,7 +69,7 @@ def test_no_file_to_change(tmp_path: Path) -> None:
     """A step needs a file, and says which is missing."""
     done = run("--file", tmp_path / "none", "--add")
     assert done.exit_code == 1
-    assert "none cannot be read: No such file" in done.output
+    assert "there is no secret file" in done.output
 
 
 def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("")
     done = run("--file", tmp_path / "f" / "secret")
     assert done.exit_code == 1
-    assert "cannot be written" in done.output
+    assert "cannot be made: File exists" in done.output
 
 
 def test_a_name_that_is_none(tmp_path: Path) -> None:

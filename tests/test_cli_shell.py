@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from iridium.vm.engine import missing_llvmlite
 from tests.processes import COMMAND, PATIENCE, ROOT, SPIN, Process, Started, environment
 from tests.processes import started as _started
 
@@ -283,7 +284,7 @@ def test_ctrl_c_while_it_ends(shell: Callable[..., Process], started: Started) -
     while not process.ended and time.monotonic() < deadline:
         process.signal(signal.SIGINT)
         process.comes("nothing of the kind", 0.02)
-    assert process.status() == 130
+    assert process.status() == 130, process.text
 
 
 PRESSES = """
@@ -324,6 +325,36 @@ def test_ctrl_c_before_the_banner(started: Started) -> None:
     assert process.status() == 130
     assert "Traceback" not in process.rest()
     assert not list(started.root.glob("iridium-*"))
+
+
+SLOW_BUILD = """
+import os, sys, time
+from iridium import cli
+from iridium.vm.native.engine import Runtime
+build = Runtime._build
+def slowly(self, directory):
+    os.write(1, b"building\\n")
+    time.sleep(6)
+    build(self, directory)
+    os.write(1, b"built\\n")
+Runtime._build = slowly
+sys.argv[1:] = ["repl"]
+cli.main()
+"""
+"""A machine that is so busy that the native interpreter takes long to build."""
+
+
+@pytest.mark.skipif(missing_llvmlite() is not None, reason="nothing is built without llvmlite")
+def test_ctrl_c_while_the_interpreter_is_built(started: Started) -> None:
+    """A shell does not end under LLVM, which would crash: it waits until the interpreter is built."""
+    (started.root / "spin.iasm").write_text(SPIN)
+    env = environment(started.root, TMPDIR=str(started.root))
+    process = started.process(sys.executable, "-c", SLOW_BUILD, env=env)
+    process.send("!load_file spin.iasm\n!run\n")
+    process.expect("building")
+    process.interrupt_until_end()
+    assert process.status() == 130, process.text
+    assert "\nbuilt\n" in process.text
 
 
 def test_ctrl_c_at_the_prompt(shell: Callable[..., Process]) -> None:

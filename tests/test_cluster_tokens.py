@@ -28,9 +28,9 @@ from iridium.cluster.enrolling import (
     store,
 )
 from iridium.cluster.identity import DataDirectory
-from iridium.cluster.keeping import PRIVATE, PUBLIC, keep, write_file
+from iridium.cluster.keeping import keep
 from iridium.cluster.newcomers import Newcomers
-from iridium.cluster.secret import SECRET_FILE, Secrets, new_secret, read_secrets, write_private
+from iridium.cluster.secret import SECRET_FILE, Secrets, new_secret, read_secrets
 from iridium.cluster.tls_files import DIRECTORY, TlsFiles, load_tls
 from iridium.cluster.tokens import LIFETIME, MOST_TOKENS, PREFIX, Token, Tokens, parse_token
 from iridium.cluster.trust import Trust
@@ -38,6 +38,7 @@ from iridium.errors import CommandError, IridiumError, OptionError
 from iridium.events import EventRing
 from iridium.limits import DEFAULTS
 from iridium.node import Node
+from iridium.private import PRIVATE, PUBLIC, write_whole
 from tests.test_node import Nodes, events, eventually, free_port, nodes, states, within
 
 __all__ = ["nodes"]  # a fixture
@@ -155,7 +156,7 @@ class Setting:
             c.key_pem(ca.key),
         ]
         for path, data in zip(paths, contents, strict=True):
-            write_file(path, data, PRIVATE if path.suffix == ".key" else PUBLIC)
+            write_whole(path, data, replace=False, mode=PRIVATE if path.suffix == ".key" else PUBLIC)
         return TlsFiles(*paths)
 
     def ask(self, id: str = NEW, token: bytes | None = None, csr: bytes | None = None) -> Enrolled:
@@ -256,7 +257,7 @@ def test_an_answer_with_a_secret_that_is_none() -> None:
 def guarded(nodes: Nodes, *, tls: bool = False, **options: Any) -> Node:
     """A node whose cluster has a secret, and perhaps TLS, whose CA it has."""
     root = nodes.root / "a"
-    write_private(root / SECRET_FILE, Secrets([new_secret()]).to_text().encode(), replace=False)
+    write_whole(root / SECRET_FILE, Secrets([new_secret()]).to_text().encode(), replace=False)
     if tls:
         directory = DataDirectory(root)
         id = directory.load_node().id
@@ -264,7 +265,7 @@ def guarded(nodes: Nodes, *, tls: bool = False, **options: Any) -> Node:
         ca, key = c.make_ca("test"), c.make_key()
         certificate = c.issue(c.make_csr(key), [id], [], ca)
         keep(root / DIRECTORY, certificate, c.key_pem(key), c.certificate_pem(ca.certificate))
-        write_file(root / DIRECTORY / "ca.key", c.key_pem(ca.key), PRIVATE)
+        write_whole(root / DIRECTORY / "ca.key", c.key_pem(ca.key), replace=False)
     return nodes.start("a", **options)
 
 
@@ -420,7 +421,7 @@ async def test_a_port_for_newcomers_that_is_taken(nodes: Nodes) -> None:
     a = guarded(nodes, token_port=port)
     token = await within(a.newcomers.make_token())
     assert token.door == port
-    write_private(nodes.root / "b" / SECRET_FILE, Secrets([new_secret()]).to_text().encode(), replace=False)
+    write_whole(nodes.root / "b" / SECRET_FILE, Secrets([new_secret()]).to_text().encode(), replace=False)
     b = nodes.start("b", token_port=port)
     with pytest.raises(CommandError, match="--token-port"):
         await within(b.newcomers.make_token())

@@ -207,7 +207,7 @@ def test_a_temporary_file_that_cannot_be_made(data: DataDirectory, monkeypatch: 
 
 def test_what_a_crash_left_is_cleared_away(tmp_path: Path) -> None:
     """The temporary file of a write that a crash cut short is gone after the next start; other files are not."""
-    (tmp_path / f".{NODE_FILE}.abc").write_text("{")
+    (tmp_path / f".{NODE_FILE}.abc.new").write_text("{")
     (tmp_path / "notes.json.old").write_text("mine")
     DataDirectory(tmp_path).close()
     assert sorted(p.name for p in tmp_path.iterdir()) == [LOCK_FILE, "notes.json.old"]

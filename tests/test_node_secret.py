@@ -11,8 +11,9 @@ import pytest_twisted
 
 from iridium.cluster.identity import NODE_FILE
 from iridium.cluster.refusals import RefusedError
-from iridium.cluster.secret import CREDENTIAL, SECRET_FILE, Secrets, find_secrets, new_secret, write_private
+from iridium.cluster.secret import CREDENTIAL, SECRET_FILE, Secrets, find_secrets, new_secret
 from iridium.errors import CommandError, OptionError
+from iridium.private import write_whole
 from iridium.service import NodeService
 from tests.test_node import Nodes, address, events, eventually, join, nodes, states, within
 from tests.test_service import service, services
@@ -26,7 +27,7 @@ A, B = new_secret(), new_secret()
 
 def secret_file(path: Path, *secrets: str) -> Path:
     """A file with secrets."""
-    write_private(path, Secrets(secrets).to_text().encode(), replace=True)
+    write_whole(path, Secrets(secrets).to_text().encode(), replace=True)
     return path
 
 
@@ -44,7 +45,7 @@ def test_where_a_secret_is_looked_for(tmp_path: Path) -> None:
     assert find_secrets(None, directory, environment) == (Secrets([B]), given)
     assert find_secrets(None, directory, {}) == (Secrets([A]), own)
     assert find_secrets(own, directory, environment) == (Secrets([A]), own)
-    with pytest.raises(OptionError, match="cannot be read"):
+    with pytest.raises(OptionError, match="there is no secret file"):
         find_secrets(tmp_path / "none", directory, {})
 
 

@@ -40,6 +40,9 @@ def test_without_any_option(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         threads=len(os.sched_getaffinity(0)),
         engine="auto",
         no_repl=False,
+        ssh_host="127.0.0.1",
+        ssh_port=None,
+        ssh_authorized_keys=None,
         insecure=False,
         limits=DEFAULTS,
         repl_role=Role.OPERATOR,
@@ -79,6 +82,10 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("limit", ["sessions=3", "handshake=2.5", "sessions=4"], Limits(sessions=4, handshake=2.5)),
     ("repl-role", "read-only", Role.READ_ONLY),
     ("no-repl", True, True),
+    ("ssh-host", "0.0.0.0", "0.0.0.0"),
+    ("ssh-port", "0", 0),
+    ("ssh-port", "2222", 2222),
+    ("ssh-authorized-keys", "/keys", Path("/keys")),
     ("insecure", True, True),
 ]
 
@@ -116,6 +123,10 @@ BAD: list[tuple[str, Any]] = [
     ("advertise", ""),
     ("data-root-dir", ""),
     ("programs-dir", ""),
+    ("ssh-host", ""),
+    ("ssh-port", "ssh"),
+    ("ssh-port", ""),
+    ("ssh-authorized-keys", ""),
     ("cluster", ""),
     ("cluster", "x" * 65),
     ("cluster", "a b"),
@@ -130,6 +141,10 @@ BAD: list[tuple[str, Any]] = [
     ("limit", ["handshake=nan"]),
     ("limit", ["sessions=" + "9" * 5000]),
     ("repl-role", "root"),
+    ("tls-cert", ""),
+    ("tls-key", ""),
+    ("tls-ca", ""),
+    ("tls-ca-key", ""),
     ("threads", "0"),
     ("threads", "1025"),
     ("threads", "two"),
@@ -207,6 +222,18 @@ def test_a_cluster_port_that_others_reach_needs_a_secret(host: str) -> None:
         check_cluster_exposure(host, allowed=False)
 
 
+def test_ssh_may_be_reached_by_others() -> None:
+    """The SSH port knows who somebody is, so it may listen anywhere; it is not open unless it is asked for."""
+    assert configure({"data-root-dir": "d", "ssh-port": "22", "ssh-host": "0.0.0.0"}).ssh_host == "0.0.0.0"
+    assert configure({"data-root-dir": "d", "ssh-host": "0.0.0.0"}).ssh_port is None
+
+
+def test_certificates_are_given_whole() -> None:
+    """Some of the options of TLS without the others are an error that names them."""
+    with pytest.raises(OptionError, match="--tls-key and --tls-ca are missing"):
+        configure({"data-root-dir": "d", "tls-cert": "c"})
+
+
 # --- both front ends ---
 
 
@@ -241,6 +268,8 @@ ARGUMENTS = [
     ["--threads", "2", "--no-repl", "--insecure", "--bind-host", "0.0.0.0"],
     ["--join", "127.0.0.1:1", "--join", "[::1]:2", "--advertise", "node.example:3"],
     ["--programs-dir", "p", "--node-alias", ""],
+    ["--ssh-port", "0", "--ssh-host", "::", "--ssh-authorized-keys", "k"],
+    ["--tls-cert", "c", "--tls-key", "k", "--tls-ca", "a", "--tls-ca-key", "s", "-H", "0.0.0.0"],
 ]
 
 

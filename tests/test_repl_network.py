@@ -59,7 +59,7 @@ async def port() -> Any:
         if not port.factory.sessions:
             break
         await _pause(reactor)
-    assert port.factory.sessions == 0
+    assert len(port.factory.sessions) == 0
     assert port.node.scheduler.running == 0
 
 
@@ -162,7 +162,7 @@ async def test_flood_to_a_slow_reader(port: Port) -> None:
             seen = 0
             while seen < 200_000:
                 seen += len(connection.recv(65536))
-            session.append(next(iter(port.factory._open)).session)
+            session.append(next(iter(port.factory.sessions)).session)
             connection.sendall(b"\xff\xf4!quit\n")
             while piece := connection.recv(65536):
                 seen += len(piece)
@@ -197,7 +197,7 @@ async def test_client_is_not_confused_by_texts(port: Port) -> None:
 @pytest_twisted.ensureDeferred
 async def test_client_of_a_full_port(port: Port) -> None:
     """The client repeats what a port says that has no room."""
-    port.factory.limits = Limits(sessions=0)
+    port.factory.sessions.limits = Limits(sessions=0)
     with pytest.raises(ClientError, match="no room for another session"):
         await in_thread(call, "127.0.0.1", port.number, "!members")
 
@@ -286,7 +286,7 @@ def run_telnet(port: Port) -> bytes:
         until(b">>> ", len(seen))
         for line in ENDLESS:
             os.write(terminal, line.encode() + b"\n")
-        session = next(iter(port.factory._open)).session
+        session = next(iter(port.factory.sessions)).session
         deadline = time.monotonic() + 10
         while session.workspace.vm.record.registers[0] < 1000 and time.monotonic() < deadline:
             os.sched_yield()

@@ -14,8 +14,9 @@ from twisted.conch.telnet import AYT, BRK, DM, DO, DONT, ECHO, IAC, IP, NAWS, SB
 from twisted.logger import globalLogPublisher
 
 from iridium.limits import DEFAULTS, TABLE, Limits
+from iridium.repl.conversation import FLUSH, LINGER
 from iridium.repl.intake import MAX_HELD, PATIENCE
-from iridium.repl.telnet import FLUSH, LINGER, MAX_REPLIES, ReplFactory
+from iridium.repl.telnet import MAX_REPLIES, ReplFactory
 from tests.repl_double import ENDLESS, FakeNode, Peer
 
 TM = bytes((6,))
@@ -137,7 +138,7 @@ class TestTelnet:
         """Ctrl-C in each of its forms stops what runs, and the session goes on."""
         peer.send(ENDLESS_TEXT)
         assert peer.send(interrupt).startswith("stopped at pc") or interrupt.endswith(TM)
-        assert not peer.telnet.protocol.session.executing
+        assert not peer.telnet.protocol.conversation.session.executing
         peer.read()
         assert peer.send("inc $5") == ">>> "
 
@@ -232,14 +233,14 @@ class TestWhileAProgramRuns:
         assert said.count("error: 64 lines wait already") == 7
         peer.send("!stop", rounds=5000)
         assert '"registers":[' in peer.send("!registers --json")
-        assert peer.telnet.protocol.session.workspace.vm.record.registers[5] == 64
+        assert peer.telnet.protocol.conversation.session.workspace.vm.record.registers[5] == 64
 
     def test_paste_behind_a_slow_line_is_kept(self, peer: Peer) -> None:
         """Lines that came in one piece with the slow one are all done, more than 64 of them too."""
         peer.send(ENDLESS_TEXT + "\n" + "inc $5\n" * 300)
         peer.wait(PATIENCE)
         assert "error" not in peer.send("!stop", rounds=5000)
-        assert peer.telnet.protocol.session.workspace.vm.record.registers[5] == 300
+        assert peer.telnet.protocol.conversation.session.workspace.vm.record.registers[5] == 300
 
     def test_peer_that_goes_on_sending(self, peer: Peer) -> None:
         """Lines without end behind a program without end are held in bounded memory."""
@@ -247,7 +248,7 @@ class TestWhileAProgramRuns:
         for _ in range(50):
             peer.telnet.dataReceived(b"inc $5\n" * 1000)
             peer.wait(PATIENCE, rounds=1)
-        protocol = peer.telnet.protocol
+        protocol = peer.telnet.protocol.conversation
         assert protocol.session.waiting <= 64 + 1000
         assert protocol._intake._held < MAX_HELD
         assert "stopped" in peer.send("!stop")
@@ -259,7 +260,7 @@ class TestWhileAProgramRuns:
         assert peer.tcp.producerState == "paused"
         peer.node.reactor.settle(20_000)
         assert peer.tcp.producerState == "producing"
-        assert peer.telnet.protocol.session.workspace.vm.record.registers[5] == 5000
+        assert peer.telnet.protocol.conversation.session.workspace.vm.record.registers[5] == 5000
 
 
 class TestSlowReader:
@@ -270,7 +271,7 @@ class TestSlowReader:
         peer.tcp.reads = False
         peer.send(FLOOD, rounds=500)
         assert len(peer.tcp.value()) < 3 * peer.tcp.BUFFER
-        vm = peer.telnet.protocol.session.workspace.vm
+        vm = peer.telnet.protocol.conversation.session.workspace.vm
         executed = vm.record.instructions
         peer.wait(0, rounds=100)
         assert vm.record.instructions == executed
@@ -284,7 +285,7 @@ class TestSlowReader:
         """While the peer does not read, its lines are not done either."""
         peer.telnet.protocol.pauseProducing()
         assert peer.send("load $0 #5\n!help\n!help") == ""
-        assert peer.telnet.protocol.session.workspace.vm.record.registers[0] == 0
+        assert peer.telnet.protocol.conversation.session.workspace.vm.record.registers[0] == 0
         peer.telnet.protocol.resumeProducing()
         assert "$0 5" in peer.send("!registers")
 
@@ -303,14 +304,14 @@ class TestSlowReader:
         peer.telnet.dataReceived(b"!stop\r\n")
         peer.tcp.read_again()
         assert "stopped at pc" in peer.read()
-        assert not peer.telnet.protocol.session.executing
+        assert not peer.telnet.protocol.conversation.session.executing
 
     def test_interrupt_gets_through_a_flood(self, peer: Peer) -> None:
         """Ctrl-C acts at once, though nobody reads."""
         peer.tcp.reads = False
         peer.send(FLOOD, rounds=500)
         peer.telnet.dataReceived(IAC + IP)
-        assert not peer.telnet.protocol.session.executing
+        assert not peer.telnet.protocol.conversation.session.executing
 
 
 class TestEnd:
@@ -355,7 +356,7 @@ class TestEnd:
         assert peer.node.reactor.calls == []
         assert peer.node.texts.followers == []
         assert peer.node.scheduler.running == 0
-        assert peer.factory.sessions == 0
+        assert len(peer.factory.sessions) == 0
 
     def test_peer_that_does_not_take_the_rest(self, peer: Peer) -> None:
         """A connection that was closed but cannot send its rest is cut off after a while."""
@@ -387,7 +388,7 @@ class TestLimits:
         """A browser's request closes the connection, and nothing of it is executed."""
         assert peer.send(b"GET /!quit HTTP/1.1\r\ninc $0\r\n") == ""
         assert peer.closed
-        assert peer.telnet.protocol.session.workspace.vm.record.registers[0] == 0
+        assert peer.telnet.protocol.conversation.session.workspace.vm.record.registers[0] == 0
         assert warnings == ["REPL port: an HTTP request, from 192.168.1.1:54321"]
 
     def test_http_later_is_no_request(self, peer: Peer) -> None:
@@ -426,7 +427,7 @@ class TestLimits:
         for _ in range(10):
             peer.wait(DEFAULTS.idle / 2, rounds=1)
         assert not peer.closed
-        peer.telnet.protocol.session.interrupt()
+        peer.telnet.protocol.conversation.session.interrupt()
         peer.wait(DEFAULTS.idle - 1)
         assert not peer.closed
         peer.wait(DEFAULTS.idle)
@@ -465,7 +466,7 @@ class TestLimits:
         """Two hundred silent strangers and more take two hundred sessions."""
         factory = ReplFactory(FakeNode())
         peers = [Peer(factory) for _ in range(250)]
-        assert factory.sessions == 200
+        assert len(factory.sessions) == 200
         assert sum(peer.closed for peer in peers) == 50
         factory.stop()
 

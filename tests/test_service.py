@@ -134,7 +134,7 @@ async def test_start_and_stop(services: list[NodeService], tmp_path: Path) -> No
     made.startService()
     assert made.node is not None
     assert made.node.mesh.listening
-    client = await within(ClientCreator(reactor, Client).connectTCP("127.0.0.1", made._repl.getHost().port))
+    client = await within(ClientCreator(reactor, Client).connectTCP("127.0.0.1", made._ports[0].getHost().port))
     await eventually(lambda: b"Welcome to Iridium!" in client.data)
     services.remove(made)
     await within(made.stopService())
@@ -152,7 +152,7 @@ async def test_without_a_shell(services: list[NodeService], tmp_path: Path) -> N
     made.startService()
     assert made.node is not None
     assert made.node.mesh.listening
-    assert made._repl is None
+    assert made._ports == []
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ async def test_a_port_in_use(
     """A start that fails ends the process with status 1 and one line that says which option to change."""
     first = service(services, tmp_path, node_alias="a")
     first.startService()
-    port = first._repl.getHost().port
+    port = first._ports[0].getHost().port
     second = service(services, tmp_path, node_alias="b", **{option: port})
     with pytest.raises(SystemExit) as raised:
         second.startService()

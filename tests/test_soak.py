@@ -1,4 +1,4 @@
-"""The soak: what counts as level, and a few seconds of it. The long run is `python -m tests.soak`."""
+"""What counts as level in a soak: `python -m tests.soak`, of which .ci/run has some seconds."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import re
 
 import pytest
 
-from tests.processes import needs_installation
-from tests.soak import soaking
 from tests.soaking.levels import KEYS, Sample, fit, judge, table
 
 
@@ -90,17 +88,3 @@ def test_the_table_says_what_is_not_level() -> None:
     assert "memory, MB" in text.splitlines()[1]
     assert re.search(r"^threads .*  more than before$", text, re.MULTILINE)
     assert len(text.splitlines()) == 1 + len(KEYS)
-
-
-@pytest.mark.processes
-@needs_installation
-def test_a_few_seconds() -> None:
-    """People and peers come and go, with a secret and TLS; what they leave behind is nothing."""
-    with soaking(12, 5, secure=True) as soak:
-        before, busy, after = soak.run(18, seed=1)
-        assert not soak.tally.problems
-    assert len(busy) > 5
-    assert max(sample.values["sessions"] for sample in busy) > 5
-    assert max(sample.values["peers"] for sample in busy) == 5
-    rows = judge(before, busy, after, short=True)
-    assert not [row for row in rows if row.problem], table(rows)

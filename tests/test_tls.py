@@ -13,11 +13,10 @@ from OpenSSL import SSL
 
 from iridium.cluster import tls
 from iridium.cluster.link import Role
-from iridium.cluster.liveness import HANDSHAKE, LOT
-from iridium.cluster.mesh import MOST_HANDSHAKES
+from iridium.cluster.liveness import LOT
 from iridium.cluster.protocol import ClusterFactory
 from iridium.cluster.refusals import RefusedError, UnreachableError
-from iridium.cluster.tls import Channel, TlsError
+from iridium.cluster.tls import MOST_MUTE, Channel, TlsError
 from iridium.cluster.vouching import (
     CertificateNames,
     TlsPeer,
@@ -26,6 +25,7 @@ from iridium.cluster.vouching import (
     dialler_objection,
     vouches,
 )
+from iridium.limits import DEFAULTS
 from tests.tls_double import CA, HOST, IDS, LONG_AGO, OTHER_CA, End, World, credentials
 
 A, B, C = IDS.values()
@@ -285,7 +285,7 @@ def test_garbled_handshakes() -> None:
                 end.sent = bytes([end.sent[0] ^ 0x55]) + end.sent[1:]
                 break
         world.run()
-        world.reactor.advance(HANDSHAKE + 1)
+        world.reactor.advance(DEFAULTS.handshake + 1)
         world.run()
         assert not world.linked, at
         assert world.problem is not None
@@ -305,7 +305,7 @@ def test_what_only_looks_like_tls(data: bytes) -> None:
     end.other.gone = True
     acceptor.makeConnection(end)
     acceptor.dataReceived(data)
-    world.reactor.pump([0.25] * 4 * (int(HANDSHAKE) + 2))
+    world.reactor.pump([0.25] * 4 * (int(DEFAULTS.handshake) + 2))
     assert end.gone
     assert len(world.log) == 1
     assert not world.a.machine.greetings
@@ -326,16 +326,16 @@ def connection(world: World) -> End:
 def test_connections_in_a_tls_handshake_count() -> None:
     """Who only connects takes a place among those in a handshake, and gives it back in time, a lot at once."""
     world = World(own("a"), None)
-    ends = [connection(world) for _ in range(MOST_HANDSHAKES)]
-    assert not world.a.has_room()
+    ends = [connection(world) for _ in range(DEFAULTS.half_open)]
+    assert world.a.no_room("127.0.0.1")
     assert ClusterFactory(world.a).buildProtocol(None) is None
-    world.reactor.pump([0.25] * 4 * int(HANDSHAKE))
+    world.reactor.pump([0.25] * 4 * int(DEFAULTS.handshake))
     assert not any(end.gone for end in ends)
     world.reactor.advance(0.5)
     assert sum(end.gone for end in ends) == LOT
     world.reactor.pump([0.25] * 4 * 10)
     assert all(end.gone for end in ends)
-    assert world.a.has_room()
+    assert not world.a.no_room("127.0.0.1")
     world.stop()
 
 
@@ -394,15 +394,25 @@ def test_the_end_is_said() -> None:
         dialler.send(b"more")
 
 
+class Mute:
+    """An OpenSSL connection whose peer sends nothing but new keys."""
+
+    def bio_write(self, data: bytes) -> None: ...
+
+    def recv(self, most: int) -> bytes:
+        raise SSL.WantReadError
+
+
 def test_records_that_say_nothing_end() -> None:
-    """A peer that sends and sends and never says anything, as with ever new keys, is not listened to for ever."""
-    dialler, acceptor = pair()
-    acceptor.receive(dialler.send(b"x"))
-    connection = dialler._connection
-    connection.shutdown()
-    silence = b"\x17\x03\x03\x00\x13"  # nineteen bytes of what could be a message about keys
-    with pytest.raises(TlsError):
-        acceptor.receive(silence + bytes(19))
+    """A few records that say nothing are a peer's right; one that sends ever new keys is hung up on."""
+    dialler, _ = pair()
+    channel: Any = dialler
+    channel._connection = Mute()
+    record = b"\x17\x03\x03\x00\x16" + bytes(0x16)
+    for _ in range(MOST_MUTE // 8 - 1):
+        assert channel.receive(8 * record) == b""
+    with pytest.raises(TlsError, match="say nothing"):
+        channel.receive(16 * record)
 
 
 @pytest.mark.parametrize("version", [SSL.TLS1_VERSION, SSL.TLS1_2_VERSION])

@@ -148,7 +148,7 @@ def generate(seed: int, rounds: int, instructions: int = INSTRUCTIONS) -> str:
         rounds: how often the main loop calls every function; 0 is 2 ** 32 times.
         instructions: of the whole program, at least some hundred.
     """
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # nosec B311  # the same program for everybody
     main = _main(chance, rounds)
     share, rest = divmod(instructions - main.words, FUNCTIONS)
     functions: list[_Function] = []

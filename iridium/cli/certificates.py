@@ -15,10 +15,11 @@ from iridium.cli.status import ExitError
 from iridium.cli.streams import Output
 from iridium.cluster import certificates as c
 from iridium.cluster.identity import NODE_FILE, DataDirectory, NodeState, check_alias, directory_name, read_state
-from iridium.cluster.keeping import PRIVATE, PUBLIC, keep, make_directory, write_file
+from iridium.cluster.keeping import ANEW, keep
 from iridium.cluster.tls_files import CA_CERTIFICATE, CA_KEY, DIRECTORY, read_pem
 from iridium.errors import IridiumError
 from iridium.options import default_data_root
+from iridium.private import PUBLIC, write_whole
 
 FAILED = 1
 """The exit status when a certificate cannot be made."""
@@ -51,10 +52,10 @@ def ca(directory: Path, *, name: str, years: int, replace: bool, as_json: bool) 
     """
     with _told():
         authority = c.make_ca(name, years)
-        make_directory(directory)
         # The key first: a certificate without one could be taken for a CA that is complete.
-        write_file(directory / CA_KEY, c.key_pem(authority.key), PRIVATE, replace=replace)
-        write_file(directory / CA_CERTIFICATE, c.certificate_pem(authority.certificate), PUBLIC, replace=replace)
+        write_whole(directory / CA_KEY, c.key_pem(authority.key), replace=replace, hint=ANEW)
+        pem = c.certificate_pem(authority.certificate)
+        write_whole(directory / CA_CERTIFICATE, pem, mode=PUBLIC, replace=replace, hint=ANEW)
     until = f"{authority.certificate.not_valid_after_utc:%Y-%m-%d}"
     told = {"certificate": str(directory / CA_CERTIFICATE), "key": str(directory / CA_KEY), "expires": until}
     _say(told, as_json, f"made the CA {name!r} in {directory}, good until {until}; keep {CA_KEY} where it is safe")

@@ -180,7 +180,7 @@ def join(address: str | None, token: str | None, node: str, as_json: bool) -> No
         raise click.UsageError("name the HOST:PORT of a member, or a --token: one of them")
     try:
         if token is not None:
-            given = str(parse_token(sys.stdin.readline() if token == "-" else token))
+            given = str(parse_token(sys.stdin.readline() if token == "-" else token))  # nosec B105  # no token
             command = f"!join_with {given}"
         else:
             command = f"!join_cluster {join_address(*split_address(address or ''))}"

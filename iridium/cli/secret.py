@@ -10,9 +10,10 @@ import click
 from iridium.cli.status import ExitError
 from iridium.cli.streams import Output
 from iridium.cluster.identity import check_alias, directory_name
-from iridium.cluster.secret import SECRET_FILE, Secrets, new_secret, read_secrets, write_private
+from iridium.cluster.secret import SECRET_FILE, Secrets, new_secret, read_secrets
 from iridium.errors import IridiumError
 from iridium.options import default_data_root
+from iridium.private import write_whole
 
 FAILED = 1
 """The exit status when there is no such file, or it cannot be written."""
@@ -48,11 +49,11 @@ def secret(node_alias: str, data_root_dir: str | None, given: str | None, step: 
     try:
         path = _path(node_alias, data_root_dir, given)
         if step is None:
-            write_private(path, Secrets([new_secret()]).to_text().encode(), replace=False)
+            write_whole(path, Secrets([new_secret()]).to_text().encode(), replace=False)
             said = "holds a new secret"
         else:
             change, said = STEPS[step]
-            write_private(path, _changed(path, change).to_text().encode(), replace=True)
+            write_whole(path, _changed(path, change).to_text().encode(), replace=True)
     except IridiumError as error:
         raise ExitError(f"iridium: {error}", FAILED) from None
     Output().write(f"{path} {said}.\n{_NEXT.format(name=SECRET_FILE)}")

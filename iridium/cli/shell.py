@@ -136,6 +136,11 @@ class Prompt:
             return os.read(sys.stdin.fileno(), PIECE)
 
 
+LONGEST_END = 60.0
+"""Seconds that the reactor may take to end. It waits for the native interpreter that is being built, a second or
+two and many times that on a busy machine: a process that ends under LLVM crashes."""
+
+
 class Background:
     """A reactor in a thread of its own."""
 
@@ -164,7 +169,7 @@ class Background:
     def stop(self) -> None:
         """End the reactor."""
         self.reactor.callFromThread(self.reactor.stop)
-        self._thread.join(5)
+        self._thread.join(LONGEST_END)
 
 
 @click.command()
@@ -230,6 +235,8 @@ def _converse(background: Background, config: Any) -> None:
         # Pressed twice, or just between two lines, Ctrl-C must not end the shell that somebody types at. Before
         # there is one, it gives up the start.
         if prompt.waiting or not sessions or not (interactive or sessions[0].executing):
+            if not (interactive and sessions):  # that ends the shell: the next must not meet it half-way
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
             raise KeyboardInterrupt
         background.reactor.callFromThread(sessions[0].interrupt)
 
@@ -298,14 +305,10 @@ def _edit_lines(session: Any) -> None:
         return
     import platformdirs
 
-    from iridium.isa import BY_NAME
-    from iridium.repl.commands import TABLE
-
-    words = [command.name for command in TABLE.commands] + [name.lower() for name in BY_NAME]
+    from iridium.repl import completion
 
     def complete(start: str, state: int) -> str | None:
-        labels = [f"@{name}" for name in session.workspace.symbols]
-        matching = [word for word in (*words, *labels) if word.startswith(start)]
+        matching = completion.complete(session, start)
         return f"{matching[state]} " if state < len(matching) else None
 
     readline.set_completer_delims(" \t")

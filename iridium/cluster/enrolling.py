@@ -16,11 +16,12 @@ import msgspec
 from iridium.cluster import certificates as c
 from iridium.cluster.keeping import keep
 from iridium.cluster.messages import NodeId
-from iridium.cluster.secret import SECRET_FILE, Secrets, parse_secrets, write_private
+from iridium.cluster.secret import SECRET_FILE, Secrets, parse_secrets
 from iridium.cluster.tls_files import CA_KEY, DIRECTORY, read_pem
 from iridium.cluster.tokens import SECRET_SIZE, Tokens
 from iridium.cluster.trust import Trust
 from iridium.errors import CertificateError, CommandError, IridiumError
+from iridium.private import write_whole
 
 LONGEST_ASKED = 4096
 """Bytes of what a newcomer says: a signing request with a P-256 key takes 400, one with RSA 2000."""
@@ -203,4 +204,4 @@ def store(given: Enrolled, key: bytes, directory: Path) -> None:
     if given.certificate:
         keep(directory / DIRECTORY, given.certificate.encode(), key, given.ca.encode())
     if given.secrets:
-        write_private(directory / SECRET_FILE, Secrets(given.secrets).to_text().encode(), replace=False)
+        write_whole(directory / SECRET_FILE, Secrets(given.secrets).to_text().encode(), replace=False)

@@ -27,6 +27,9 @@ NODE_FILE = "node.json"
 PEERS_FILE = "peers.json"
 LOCK_FILE = "lock"
 
+UNFINISHED = ".new"
+"""How the name of a file ends that is not written completely yet."""
+
 LARGEST_FILE = 4 * 1024 * 1024
 """Bytes of a state file that are read: ten times what the most records take."""
 
@@ -140,7 +143,7 @@ class DataDirectory:
                 f"another node runs on the data directory {path}; "
                 "give this one another --node-alias or --data-root-dir"
             ) from None
-        for unfinished in path.glob(".*.json.*"):  # a write that a crash cut short
+        for unfinished in path.glob(f".*{UNFINISHED}"):  # a write that a crash cut short
             unfinished.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -161,10 +164,17 @@ class DataDirectory:
         Raises:
             DataDirectoryError: it cannot be written.
         """
+        self.replace(name, msgspec.json.format(msgspec.json.encode(contents), indent=2) + b"\n")
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Replace a file, which only the node's user can read, as :meth:`write` does.
+
+        Raises:
+            DataDirectoryError: it cannot be written.
+        """
         path = self.path / name
-        data = msgspec.json.format(msgspec.json.encode(contents), indent=2) + b"\n"
         try:
-            handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=self.path)
+            handle, temporary = tempfile.mkstemp(UNFINISHED, f".{name}.", self.path)
             try:
                 with os.fdopen(handle, "wb") as file:
                     file.write(data)

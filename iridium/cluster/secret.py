@@ -7,12 +7,9 @@ place in a log, an event or an error.
 
 from __future__ import annotations
 
-import contextlib
 import hmac
 import os
 import secrets
-import stat
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -20,8 +17,9 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from iridium.errors import OptionError
+from iridium.private import read_private
 
-SECRET_FILE = "secret"
+SECRET_FILE = "secret"  # nosec B105  # its name, not what is in it
 """The name of the file in a node's data directory."""
 
 CREDENTIAL = "iridium-secret"
@@ -130,7 +128,7 @@ class Secrets:
         """The contents of a file that holds them."""
         return _FIRST_LINE + "".join(f"{secret}\n" for secret in self._known)
 
-    def with_new(self, secret: str = "") -> Secrets:
+    def with_new(self, secret: str = "") -> Secrets:  # nosec B107  # none is given: one is made
         """These and a new one behind them, that is accepted and not yet used.
 
         Args:
@@ -206,7 +204,7 @@ def read_secrets(path: Path, *, credential: bool = False) -> Secrets:
     Raises:
         OptionError: it cannot be read, others can read or replace it, or it holds no secrets.
     """
-    data = read_private(path, MOST_FILE, "secret file", credential=credential)
+    data = read_private(path, MOST_FILE, "secret file", guarded=credential)
     try:
         return parse_secrets(data.decode("ascii"), path)
     except UnicodeDecodeError:
@@ -236,68 +234,3 @@ def find_secrets(
         return read_secrets(path, credential=True), path
     path = directory / SECRET_FILE
     return (read_secrets(path), path) if os.path.lexists(path) else None
-
-
-def read_private(path: Path, most: int, what: str, *, credential: bool = False) -> bytes:
-    """The contents of a file that only its owner may read, who is this user or root.
-
-    Args:
-        path: the file.
-        most: the most bytes it may have.
-        what: what it is, for an error.
-        credential: as in :func:`read_secrets`.
-
-    Raises:
-        OptionError: it is not such a file, or cannot be read.
-    """
-    try:
-        # A file that would make us wait, such as a FIFO, is none.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            status = os.fstat(file.fileno())  # of what was opened, not of what stands there by now
-            if not stat.S_ISREG(status.st_mode):
-                raise OptionError(f"the {what} {path} is not a file")
-            if status.st_uid not in (0, os.geteuid()):
-                raise OptionError(f"the {what} {path} belongs to another user, who can read it; chown it")
-            if not credential and stat.S_IMODE(status.st_mode) & 0o077:
-                raise OptionError(f"the {what} {path} can be read by others; chmod 600 {path}")
-            data = file.read(most + 1)
-    except OSError as error:
-        raise OptionError(f"the {what} {path} cannot be read: {error.strerror}") from None
-    if len(data) > most:
-        raise OptionError(f"the {what} {path} has more than {most} bytes")
-    return data
-
-
-def write_private(path: Path, data: bytes, *, replace: bool) -> None:
-    """Write a file that only this user may read; after a crash it is the old or the new one, never a part.
-
-    Args:
-        path: the file; its directory is made, for this user alone, where it is missing.
-        data: what it is to hold.
-        replace: whether there may be one already.
-
-    Raises:
-        OptionError: it cannot be written, or is there already.
-    """
-    try:
-        if not path.parent.is_dir():
-            os.makedirs(path.parent, 0o700)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            if replace:
-                os.replace(temporary, path)
-            else:
-                os.link(temporary, path)  # unlike a rename, it never replaces
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-    except FileExistsError as error:
-        if error.filename2 is None:  # on the way there, where it would have to be a directory
-            raise OptionError(f"{path} cannot be written: {error.filename} is a file") from None
-        raise OptionError(f"{path} is there already, and was left as it is") from None
-    except OSError as error:
-        raise OptionError(f"{path} cannot be written: {error.strerror}") from None

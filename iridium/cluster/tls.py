@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 MOST_HANDSHAKE = 64 * 1024
 """Bytes of a TLS handshake: one with a chain of RSA certificates takes 10 KiB, ours 3 KiB."""
 
-MOST_UNSAID = 64 * 1024
-"""Bytes without a word of the conversation once it has begun: more than a peer ever needs between two words, few
-enough that a flood of new keys, of which each costs more than it weighs, ends at once."""
+MOST_MUTE = 256
+"""Records of a connection that say nothing once it has begun, such as those with new keys: each takes longer than
+it looks, and nobody has reason to send more than a few in a month."""
 
 MOST_DEPTH = 4
 """Certificates between a node's and the CA's: nobody has more than one or two."""
@@ -207,7 +207,7 @@ class Channel:
         ended: whether the peer has said that nothing follows.
     """
 
-    __slots__ = ("_connection", "_head", "_missing", "_silent", "_ssl", "_verdict", "ended", "peer")
+    __slots__ = ("_connection", "_head", "_missing", "_mute", "_ssl", "_taken", "_verdict", "ended", "peer")
 
     def __init__(self, connection: SSL.Connection, verdict: Verdict) -> None:
         from OpenSSL import SSL
@@ -217,7 +217,8 @@ class Channel:
         self.peer: TlsPeer | None = None
         self.ended = False
         self._verdict = verdict
-        self._silent = 0
+        self._taken = 0  # bytes of the handshake
+        self._mute = 0
         self._missing = 0  # bytes to come of the record that has begun
         self._head = b""  # or what has come of its header
 
@@ -232,17 +233,17 @@ class Channel:
         """
         connection, said = self._connection, []
         if data:
-            self._silent += len(data)
             connection.bio_write(data)
         most = RECORD if self._missing or self._head else min(RECORD, len(data))
-        records = self._count(data)
+        complete = records = self._count(data)
         try:
             if self.peer is None:
-                if self._silent > MOST_HANDSHAKE:
+                self._taken += len(data)
+                if self._taken > MOST_HANDSHAKE:
                     raise TlsError(f"a TLS handshake of over {MOST_HANDSHAKE} bytes")
                 connection.do_handshake()
                 self.peer = self._who_is_there()
-                self._silent = 0
+                self._mute -= records
                 records, most = MOST_HANDSHAKE, RECORD  # how many of them it took, OpenSSL knows
             for _ in range(records):
                 said.append(connection.recv(most))
@@ -252,10 +253,10 @@ class Channel:
             self.ended = True
         except self._ssl.Error as error:
             raise self._failure(error) from None
-        if said:
-            self._silent = 0
-        elif self.peer is not None and self._silent > MOST_UNSAID:
-            raise TlsError(f"{MOST_UNSAID} bytes of TLS that say nothing")
+        if len(said) != complete and self.peer is not None:
+            self._mute += complete - len(said)
+            if self._mute > MOST_MUTE:
+                raise TlsError(f"over {MOST_MUTE} records that say nothing")
         return said[0] if len(said) == 1 else b"".join(said)
 
     def _count(self, data: bytes) -> int:
@@ -302,12 +303,15 @@ class Channel:
         try:
             if len(data) <= RECORD:
                 connection.send(data)
-                return connection.bio_read(MOST_RECORD)
-            pieces, sent, sealed = memoryview(data), 0, []
+                sealed = connection.bio_read(MOST_RECORD)
+                return sealed if len(sealed) < MOST_RECORD else sealed + self.outgoing()
+            pieces, sent, whole = memoryview(data), 0, []
             while sent < len(data):
                 sent += connection.send(pieces[sent : sent + RECORD])
-                sealed.append(connection.bio_read(MOST_RECORD))
-            return b"".join(sealed)
+                whole.append(connection.bio_read(MOST_RECORD))
+            if len(whole[-1]) == MOST_RECORD:  # answers to new keys were before it
+                whole.append(self.outgoing())
+            return b"".join(whole)
         except self._ssl.Error as error:
             raise self._failure(error) from None
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime
 import os
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iridium.errors import OptionError
+from iridium.private import read_private
 
 if TYPE_CHECKING:
     from iridium.cluster.tls import ClusterTls
@@ -151,15 +151,14 @@ def read_pem(path: Path, told: str = "", *, private: bool = False) -> bytes:
     Raises:
         OptionError: it cannot be read, is too large, or others can.
     """
+    if private:
+        return read_private(path, LARGEST_PEM, "private key")
     told = told or str(path)
     try:
         with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
             data = file.read(LARGEST_PEM + 1)
     except OSError as error:
         raise OptionError(f"{told} cannot be read: {error.strerror}") from None
-    if private and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise OptionError(f"{told} is a private key that others may read or change: chmod 600 {path}")
     if len(data) > LARGEST_PEM:
         raise OptionError(f"{told} has over {LARGEST_PEM} bytes: it cannot be what it should be")
     return data

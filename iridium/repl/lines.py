@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from iridium.errors import IridiumError
 from iridium.limits import DEFAULTS
+
+INTERRUPT = b"\x03"
+"""What Ctrl-C sends where no terminal makes a signal or a telnet command of it."""
+
+_INTERRUPTS = re.compile(INTERRUPT + b"+")
+
+
+def split_interrupts(data: bytes) -> list[bytes]:
+    """What came before, between and behind the interrupts in a piece of a stream."""
+    return _INTERRUPTS.split(data)
 
 
 class BadLineError(IridiumError):

@@ -34,12 +34,14 @@ class Screen:
 
     Args:
         write: takes text for the other end.
+        prompts: whether to ask for lines.
 
     Attributes:
         paused: whether the other end does not read for now; only news is held back here, so much of it.
     """
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str], None], prompts: bool = True) -> None:
+        self._prompts = prompts
         self.paused = False
         self._write_out = write
         self._line_start = True
@@ -68,7 +70,7 @@ class Screen:
 
     def prompt(self) -> None:
         """Ask for a line, unless that is the last thing that was written."""
-        if not self._prompted:
+        if self._prompts and not self._prompted:
             self.write_line(PROMPT)
             self._prompted = not self._ended
 

@@ -79,6 +79,8 @@ class Session:
         close: called when the session is over from this end.
         local: whether it may load any file that the node's user can read.
         role: what it may do.
+        prompts: whether it asks for lines.
+        errors: takes errors for people, where they do not go where answers go.
         on_idle: called whenever the session is ready for another line.
 
     Attributes:
@@ -89,6 +91,7 @@ class Session:
         children: shows what processes do that it has spawned or observes.
         account: what its program and processes draw their instructions from, or None where there is no limit.
         lines_done: how many lines are completely done.
+        failed: whether any of them was an error or ended in a fault.
         began: when the line that is being done began, by the reactor's clock.
     """
 
@@ -102,6 +105,8 @@ class Session:
         *,
         local: bool = False,
         role: Role = Role.OPERATOR,
+        prompts: bool = True,
+        errors: Callable[[str], None] | None = None,
         on_idle: Callable[[], None] = lambda: None,
     ) -> None:
         self.node = node
@@ -115,8 +120,10 @@ class Session:
         if self.account is not None:
             self.workspace.vm.record.account = ctypes.addressof(self.account)
         self.lines_done = 0
+        self.failed = False
         self.began = 0.0
-        self._screen = Screen(write)
+        self._screen = Screen(write, prompts)
+        self._errors = errors
         self._close = close
         self._on_idle = on_idle
         self._line_number = 0
@@ -490,7 +497,7 @@ class Session:
 
     def _show(self, result: Result | None, line: _Line) -> None:
         if result is not None:
-            self._screen.write_line(render(result, as_json=line.as_json))
+            self._tell(render(result, as_json=line.as_json), line, result.failed)
 
     def _show_error(self, failure: Failure, line: _Line) -> None:
         error: BaseException | None = failure.value
@@ -501,4 +508,12 @@ class Session:
                 "a line of a session failed: {line}", failure, line=shortened(TABLE.shown(line.text))
             )
             error = IridiumError(f"a bug of Iridium ({type(error).__name__}); the node's log tells more about it")
-        self._screen.write_line(render_error(error, as_json=line.as_json))
+        self._tell(render_error(error, as_json=line.as_json), line, failed=True)
+
+    def _tell(self, text: str, line: _Line, failed: bool) -> None:
+        """Show what came of a line."""
+        self.failed = self.failed or failed
+        if failed and self._errors is not None and not line.as_json:
+            self._errors(text)
+        else:
+            self._screen.write_line(text)

@@ -27,7 +27,7 @@ def pause(program: Program, tries: int, random: Random) -> float:
         full = min(program.most, program.first * program.factor**tries)
     except OverflowError:
         full = program.most
-    return full * (1 - program.jitter * random.random())
+    return full * (1 - program.jitter * random.random())  # nosec B311  # jitter, no secret
 
 
 class Intensity:

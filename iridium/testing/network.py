@@ -39,7 +39,7 @@ class Network:
     """
 
     def __init__(self, seed: int = 0, slowest: float = 0.005, loss: float = 0.0) -> None:
-        self.random = Random(seed)
+        self.random = Random(seed)  # nosec B311  # a seed is to give one story, whatever is drawn
         self.now = 0.0
         self.wall = 1_800_000_000.0
         self.loss = loss

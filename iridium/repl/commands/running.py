@@ -52,6 +52,11 @@ class RunResult(Result):
     next: str | None
     fault: FaultReport | None
 
+    @property
+    def failed(self) -> bool:
+        """Whether it ended in a fault, or a bug."""
+        return self.outcome in ("fault", "failed")
+
     def text(self) -> str:
         """What somebody has to know who sees the output."""
         if self.fault is not None:

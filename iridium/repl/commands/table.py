@@ -28,6 +28,11 @@ class Result(msgspec.Struct):
         """The answer in words; lines are separated by newlines, and no newline ends it. "" says nothing."""
         raise NotImplementedError
 
+    @property
+    def failed(self) -> bool:
+        """Whether it tells of a failure, for the exit status of who runs a command and is gone."""
+        return False
+
 
 class Done(Result):
     """A command that has no more to say than a sentence."""
