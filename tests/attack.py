@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.attacking import doors, members, proofs, secured, shells, strangers  # noqa: F401 - they fill the list
+from tests.attacking import doors, members, proofs, secured, shells, strangers, terminals  # noqa: F401 - they fill the list
 from tests.attacking.cases import CASES, Case
 from tests.attacking.field import KINDS, Field, Row
 

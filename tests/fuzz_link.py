@@ -16,7 +16,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.fuzzing.conversations import Conversations
 
-EXAMPLES = 200
+EXAMPLES = 20
 """Conversations between two looks at the clock."""
 
 STEPS = 60

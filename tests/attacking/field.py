@@ -21,7 +21,7 @@ from iridium.cluster import certificates as c
 from iridium.cluster.keeping import keep
 from iridium.cluster.secret import new_secret
 from tests.attacking.honest import HONEST, target
-from tests.attacking.wire import Caller, Target, id_of
+from tests.attacking.wire import Caller, Target, hang_up, id_of
 from tests.processes import INSTALLED, ROOT, environment, node_command
 
 PATIENCE = 30.0
@@ -85,13 +85,14 @@ class AttackedNode:
 
     Attributes:
         alias, data, log: its alias, its data directory, the file of its log.
-        cluster, repl: its ports, once it is up.
+        cluster, repl, ssh: its ports, once it is up; the last is 0 where it has none.
     """
 
     def __init__(self, alias: str, root: Path, *options: str) -> None:
         self.alias = alias
         self.data = root / alias
         self.log = root / f"{alias}.log"
+        self._has_ssh = "--ssh-port" in options
         with self.log.open("wb") as file:
             self._process = subprocess.Popen(
                 [str(word) for word in (*node_command(alias, root), "-P", "0", "-p", "0", *options)],
@@ -101,12 +102,14 @@ class AttackedNode:
                 stdout=file,
                 stderr=subprocess.STDOUT,
             )
-        self.cluster = self.repl = 0
+        self.cluster = self.repl = self.ssh = 0
 
     def wait_until_up(self) -> AttackedNode:
         """Wait until its ports are open."""
         self.cluster = int(self._said(r"cluster port on 127\.0\.0\.1:(\d+)"))
         self.repl = int(self._said(r"REPL port on 127\.0\.0\.1:(\d+)"))
+        if self._has_ssh:
+            self.ssh = int(self._said(r"SSH port on 127\.0\.0\.1:(\d+)"))
         return self
 
     def _said(self, pattern: str) -> str:
@@ -215,7 +218,7 @@ class Field:
         if kind == "tls":
             self._certify()
         try:
-            self.a = self.start("a")
+            self.a = self.start("a", *(("--ssh-port", "0") if kind == "secret" else ()))
             self.b = self.start("b", "--join", f"127.0.0.1:{self.a.cluster}")
             directory = str(self.certificates.get("honest", ""))
             self.honest = Honest(self.a.cluster, self.secret, directory)
@@ -312,6 +315,8 @@ class Field:
             row.ended = attack(self)
         except Exception as error:
             row.failures.append(f"the attack itself: {type(error).__name__}: {error}")
+        finally:
+            hang_up()
         row.seconds = round(time.monotonic() - start, 1)
         try:
             self._judge(row, begin, others)

@@ -35,6 +35,15 @@ class Target(NamedTuple):
     tls: ClusterTls | None = None
 
 
+_callers: list[Caller] = []
+
+
+def hang_up() -> None:
+    """Close every connection that is still there."""
+    for caller in list(_callers):
+        caller.close()
+
+
 def id_of(number: int) -> str:
     """The id of the attacker's node number so and so."""
     return f"aaaaaaaa-0000-4000-8000-{number:012x}"
@@ -71,6 +80,7 @@ class Caller:
         self._buffer = b""
         self.channel: Channel | None = None
         self.socket = socket.create_connection(("127.0.0.1", target.port), PATIENCE)
+        _callers.append(self)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if greet and target.tls is not None:
             self.channel = target.tls.channel(Role.DIALLER)
@@ -205,6 +215,8 @@ class Caller:
     def close(self) -> None:
         """End it."""
         self.socket.close()
+        with contextlib.suppress(ValueError):
+            _callers.remove(self)
 
 
 def _told(error: Exception) -> str:

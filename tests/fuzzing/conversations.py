@@ -1,8 +1,8 @@
 """Conversations with one node's membership machine, made up step by step: right, wrong, and nearly right.
 
 A step is a handful of lines for one of several links, cut at any byte. They follow the protocol, or are a message
-that does not fit, or have fields changed to other types and extremes; proofs are right, wrong, or another link's. Time
-passes in between. What must hold after each step stands at the end.
+that does not fit, or have fields changed to other types and extremes; proofs are right, wrong, or another link's.
+Time passes in between. What must hold after each step stands at the end.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _record = st.builds(
     st.sampled_from(ADDRESSES[:6]),
     st.booleans(),
 )
-_data = st.sampled_from([b"", b"x", b"y" * 1000, b"z" * m.PIECE])
+_data = st.sampled_from([0, 1, 1000, m.PIECE]).map(bytes)
 
 TALK: st.SearchStrategy[m.Message] = st.one_of(
     st.builds(m.Ping, _number),
@@ -84,8 +84,10 @@ TALK: st.SearchStrategy[m.Message] = st.one_of(
     st.builds(m.Left, _number),
     st.builds(m.Mail, st.integers(0, 5), st.integers(0, 5), st.integers(0, 255), _data),
     st.builds(m.Ack, st.integers(0, 5)),
-    st.builds(m.Piece, st.integers(1, 5), st.integers(0, 2), st.integers(0, 3), st.sampled_from([b"x", b"z" * m.PIECE]),
-              st.integers(0, 255), st.sampled_from([0, 1, m.PIECE, m.PIECE + 1, m.LARGEST_PAYLOAD])),
+    st.builds(
+        m.Piece, st.integers(1, 5), st.integers(0, 2), st.integers(0, 3), st.sampled_from([1, m.PIECE]).map(bytes),
+        st.integers(0, 255), st.sampled_from([0, 1, m.PIECE, m.PIECE + 1, m.LARGEST_PAYLOAD]),
+    ),
     st.builds(m.Ready),
     st.builds(m.Refuse, st.sampled_from(["VERSION", "LEFT", "DUPLICATE", "NOT_ALLOWED", "x"])),
     st.builds(m.Proof, st.sampled_from(["", "0" * 64])),
@@ -212,15 +214,25 @@ class Conversations(RuleBasedStateMachine):
         self.me.address = "10.0.0.8:1"
         secrets = Secrets([SECRET]) if secret else None
         self.machine = Membership(self.me, self.world, lambda: self.world.now, Random(seed), secrets)  # type: ignore[arg-type]
+        known = [record for record in known if record.id != NODE]  # as its file has them
         self.known = {record.id for record in known}
         self.machine.remember(known)
 
     # --- links ---
 
-    def _other(self, link: Link, id: str) -> None:
+    def _other(self, link: Link, id: str, polite: int) -> Other:
         self.count += 1
-        self.others.append(Other(link, id, self.count))
+        other = Other(link, id, self.count)
+        self.others.append(other)
         self._listen()
+        for _ in range(polite):
+            self._go_on(other)
+        return other
+
+    def _go_on(self, other: Other) -> None:
+        """Say what is right, once."""
+        if other.link.state not in (State.OPEN, State.CLOSED, State.DECIDING) and not other.ended:
+            self._say(other, m.encode(*self._polite(other)))
 
     def _certified(self, id: str) -> TlsPeer | None:
         if not self.tls:
@@ -228,22 +240,36 @@ class Conversations(RuleBasedStateMachine):
         return TlsPeer(CertificateNames(frozenset({id})), f"{self.count:032}".encode())
 
     @precondition(lambda self: len(self.others) < MOST_LINKS)
-    @rule(id=_id, certified=_id)
-    def call(self, id: str, certified: str) -> None:
-        """Somebody connects."""
-        peer = self._certified(certified if self.count % 3 == 0 else id)
+    @rule(id=_id, certified=_id, polite=st.integers(0, 4))
+    def call(self, id: str, certified: str, polite: int) -> None:
+        """Somebody connects, and says what is right for a while."""
+        self._call(id, certified, polite)
+
+    def _call(self, id: str, certified: str, polite: int) -> Other:
+        peer = self._certified(certified if self.count % 5 == 0 else id)
         link = Link(Role.ACCEPTOR, HOST, self.world.now, self.world.output, peer=peer)
         self.machine.connection_made(link)
-        self._other(link, id)
+        return self._other(link, id, polite)
+
+    @precondition(lambda self: self.secret and len(self.others) < MOST_LINKS)
+    @rule(id=_id, data=st.data())
+    def cheat(self, id: str, data: st.DataObject) -> None:
+        """Somebody is asked for a proof, and gives one that is not right."""
+        other = self._call(id, id, 1)
+        right = other.mac()
+        others = [right[:-1], right.upper() + "x", str(other.met.get("mac"))]
+        wrong = data.draw(st.sampled_from([*self.old_macs, *others]))
+        if wrong != right:
+            self._say(other, m.encode(m.Proof(wrong), *self._polite(other)[1:]), data)
 
     @precondition(lambda self: self.world.dials and len(self.others) < MOST_LINKS)
-    @rule(id=_id)
-    def answer(self, id: str) -> None:
-        """A dial has its connection."""
+    @rule(id=_id, polite=st.integers(0, 4))
+    def answer(self, id: str, polite: int) -> None:
+        """A dial has its connection, and who is there says what is right for a while."""
         dial = self.world.dials.pop(0)
         link = self.machine.dialler.connected(dial, HOST, self._certified(id))
         if link is not None:
-            self._other(link, id)
+            self._other(link, id, polite)
 
     @precondition(lambda self: self.world.dials)
     @rule(outcome=st.sampled_from(["refused", "silent", "closed"]))
@@ -280,8 +306,8 @@ class Conversations(RuleBasedStateMachine):
         """What the protocol wants to hear next."""
         link, id = other.link, other.id
         auth = "secret" if self.secret else "none"
-        hello = m.Hello("1.2", "iridium", id, 5, "x", "10.0.0.9:1", "join", f"l{other.nonce[-4:]}", nonce=other.nonce,
-                        auth=auth, life=1)  # fmt: skip
+        name = f"l{other.nonce[-4:]}"
+        hello = m.Hello("1.2", "iridium", id, 5, "x", "10.0.0.9:1", "join", name, [], other.nonce, auth, life=1)
         first = m.Hello("1.2", "", id, 0, nonce=other.nonce, auth="secret")
         welcome = m.Welcome("1.2", "iridium", id, 5, "x", "10.0.0.9:1", HOST, 1, 1)
         match link.state:
@@ -304,9 +330,7 @@ class Conversations(RuleBasedStateMachine):
         """A link does what is right, up to being open."""
         other = self.others[at % len(self.others)]
         for _ in range(4):
-            if other.link.state in (State.OPEN, State.CLOSED, State.DECIDING) or other.ended:
-                break
-            self._say(other, m.encode(*self._polite(other)))
+            self._go_on(other)
 
     @precondition(lambda self: self.others)
     @rule(at=st.integers(0, MOST_LINKS), talk=st.lists(TALK, min_size=1, max_size=6), data=st.data())
