@@ -310,6 +310,7 @@ def test_a_certificate_is_renewed_while_the_node_runs(here: Path) -> None:
     alpha = NodeProcess("alpha", here)
     try:
         alpha.wait_until_up()
+        alpha.expect("REPL port on")
         shown = ssl.get_server_certificate((HOST, alpha.cluster_port))
         assert shown.strip() == (alpha.data / DIRECTORY / "node.pem").read_text().strip()
         arguments = ("node", "--ca", "CA", "--data-root-dir", ".", "--node-alias", "alpha", "--replace")
@@ -319,7 +320,7 @@ def test_a_certificate_is_renewed_while_the_node_runs(here: Path) -> None:
         renewed = (alpha.data / DIRECTORY / "node.pem").read_text().strip()
         assert renewed != shown.strip()
         alpha.signal(signal.SIGHUP)
-        alpha.expect("good until")
+        alpha.expect("reread trust")
         assert ssl.get_server_certificate((HOST, alpha.cluster_port)).strip() == renewed
     finally:
         alpha.close()
