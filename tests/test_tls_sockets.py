@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 import socket
 import ssl
 import struct
@@ -300,6 +301,29 @@ def test_two_nodes_of_the_command_line(here: Path) -> None:
     finally:
         for node in (alpha, beta, plain):
             node.close()
+
+
+@pytest.mark.processes
+@needs_installation
+def test_a_certificate_is_renewed_while_the_node_runs(here: Path) -> None:
+    """After SIGHUP the next connection is shown the certificate that has taken the place of the old one."""
+    alpha = NodeProcess("alpha", here)
+    try:
+        alpha.wait_until_up()
+        alpha.expect("REPL port on")
+        shown = ssl.get_server_certificate((HOST, alpha.cluster_port))
+        assert shown.strip() == (alpha.data / DIRECTORY / "node.pem").read_text().strip()
+        arguments = ("node", "--ca", "CA", "--data-root-dir", ".", "--node-alias", "alpha", "--replace")
+        made = Process(*COMMAND, "certificates", *arguments, cwd=here)
+        assert made.status() == 0, made.text
+        made.close()
+        renewed = (alpha.data / DIRECTORY / "node.pem").read_text().strip()
+        assert renewed != shown.strip()
+        alpha.signal(signal.SIGHUP)
+        alpha.expect("reread trust")
+        assert ssl.get_server_certificate((HOST, alpha.cluster_port)).strip() == renewed
+    finally:
+        alpha.close()
 
 
 @pytest.mark.processes
