@@ -41,6 +41,10 @@ MOST_NEWS = 2 * MOST_MEMBERS
 """Events of one kind in ten seconds: what becomes of a whole cluster that goes and comes, and no more of what a
 member makes up."""
 
+MOST_ENGAGED = 256
+"""Connections whose TLS others have begun and not finished: each takes 64 KiB, where one that says nothing takes
+none. As many as the largest mesh opens to one node."""
+
 SAVE_AFTER = 0.5
 """Seconds between a change of the records and their saving, so that a forming mesh is one write."""
 
@@ -99,6 +103,8 @@ class Mesh:
         self._complaints = Throttle(limits.stranger_log)
         self._mistakes = Throttle(limits.stranger_log)
         self._news = Throttle(MOST_NEWS)
+        self._engaged: dict[ClusterProtocol, None] = {}
+        self._unengaged: dict[ClusterProtocol, None] = {}  # those that wait for room among them
         self.turns = Turns(clock, lambda action: reactor.callLater(0, action))
 
     # --- the node's side ---
@@ -390,9 +396,24 @@ class Mesh:
         self.machine.greetings[protocol] = None
         self.machine.liveness.hurry()
 
+    def engage(self, protocol: ClusterProtocol) -> None:
+        """Somebody begins with TLS; where too many have, it waits until one of them is done."""
+        self._unengaged[protocol] = None
+        self._engage_next()
+
+    def _engage_next(self) -> None:
+        while self._unengaged and len(self._engaged) < MOST_ENGAGED:
+            protocol = next(iter(self._unengaged))
+            del self._unengaged[protocol]
+            self._engaged[protocol] = None
+            protocol.engage()
+
     def greeted(self, protocol: ClusterProtocol) -> None:
         """A connection has its link, or is gone."""
         self.machine.greetings.pop(protocol, None)
+        self._unengaged.pop(protocol, None)
+        if self._engaged.pop(protocol, self) is None:
+            self._engage_next()
 
     def broken(self, dial: Dial, outcome: Outcome, detail: str) -> None:
         """A dial's connection came to nothing before there was a link."""

@@ -13,7 +13,7 @@ from zope.interface import implementer
 from iridium.cluster import messages as m
 from iridium.cluster.link import Link, Role
 from iridium.cluster.peer import Dial
-from iridium.cluster.tls import ALERT_BYTE, GET_ONE, HANDSHAKE_BYTE, Channel, TlsError
+from iridium.cluster.tls import ALERT_BYTE, GET_ONE, HANDSHAKE_BYTE, Channel, ClusterTls, TlsError
 from iridium.cluster.vouching import TlsPeer
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ class ClusterProtocol(Protocol):
         self._dial = dial
         self._paused = False
         self._ending: Any = None
-        self._channel: Channel | None = None
+        self._tls: ClusterTls | None = None
+        self._channel: Channel | None = None  # once there is something to say in it
         self._heard = False
         self._unheard = 0
         self._held = b""  # of a TLS handshake, until there is time for it
@@ -94,14 +95,15 @@ class ClusterProtocol(Protocol):
         self.host = self.transport.getPeer().host
         self._part = getattr(self.transport, "bufferSize", None)
         self.transport.bufferSize = STRANGERS_PART
-        tls = self._mesh.tls
-        if tls is None:
+        self._tls = self._mesh.tls
+        if self._tls is None:
             self._begin(None)
             return
-        self._channel = tls.channel(Role.ACCEPTOR if self._dial is None else Role.DIALLER)
         self._mesh.greet(self)
-        self._channel.receive(b"")
-        self.transport.write(self._channel.outgoing())
+        if self._dial is not None:
+            self._channel = self._tls.channel(Role.DIALLER)
+            self._channel.receive(b"")
+            self.transport.write(self._channel.outgoing())
 
     def _begin(self, peer: TlsPeer | None) -> None:
         """Make the link, unless nobody wants it any more."""
@@ -130,17 +132,26 @@ class ClusterProtocol(Protocol):
             return
         if not self._heard:
             self._heard = True
-            if (data[0] in (HANDSHAKE_BYTE, ALERT_BYTE)) != (self._channel is not None):
+            if (data[0] in (HANDSHAKE_BYTE, ALERT_BYTE)) != (self._tls is not None):
                 self._speaks_otherwise()
                 return
-        if self._channel is None or self.link is not None:
+        if self._tls is None or self.link is not None:
             self._take(data)
             return
         self._held = data
-        self._mesh.turns.do(self._take_held)
+        if self._channel is None:
+            self._mesh.engage(self)
+        else:
+            self._mesh.turns.do(self._take_held)
         if self._held:
             self._waits = True
             self.transport.pauseProducing()
+
+    def engage(self) -> None:
+        """There is room for one more whose TLS has begun."""
+        assert self._tls is not None
+        self._channel = self._tls.channel(Role.ACCEPTOR)
+        self._mesh.turns.do(self._take_held)
 
     def _take_held(self) -> None:
         data, self._held = self._held, b""
@@ -196,7 +207,7 @@ class ClusterProtocol(Protocol):
         """One end speaks TLS and the other does not: both are told in words that they understand."""
         host = self.host
         link = self.link
-        if self._channel is None:
+        if self._tls is None:
             if link is None or link.closed:
                 return
             if self._dial is not None:

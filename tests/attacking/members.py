@@ -188,7 +188,7 @@ def lies_about_members(field: Field) -> str:
     return "said"
 
 
-@case(fresh=True)
+@case(fresh=True, lines=1200)
 def false_leaves(field: Field) -> str:
     """Leaves and comes back without end, with ever newer incarnations, each time an event."""
     caller = field.member()

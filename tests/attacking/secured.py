@@ -213,7 +213,7 @@ def hellos_in_one_moment(field: Field) -> str:
     return f"{rounds} rounds"
 
 
-GARBAGE = (b"\x16" * 5000, b"\x17\x03\x03\xff\xff" + b"x" * 70_000, b"\x15\x03\x03\x00\x02\x02\x00")
+GARBAGE = (b"\x16" * 6000, b"\x17\x03\x03\xff\xff" + b"x" * 70_000, b"\x15\x03\x03\x00\x02\x02\x00")
 """What begins like a record, and is none."""
 
 
@@ -222,7 +222,7 @@ def garbage_in_tls(field: Field) -> str:
     """Says garbage instead of TLS, after a handshake, and in the place of a record; and the wire without TLS."""
     ended = []
     for asked in (False, True):
-        for said in (*GARBAGE, b"x" * 99):
+        for said in (*GARBAGE, b"x" * 40_000):
             caller = field.member() if asked else Caller(field.target)
             with contextlib.suppress(OSError):
                 caller.socket.sendall(said)
