@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -168,6 +169,8 @@ class Node:
         trust = load_trust(config.secret_file, config.tls_files(), self.data.path)
         if trust.guards:
             self._log.info("trust: {trust}", trust=trust)
+        if warning := trust.warning(datetime.datetime.now(datetime.UTC)):
+            self._log.warn("{warning}", warning=warning)
         return trust
 
     def reread(self) -> None:

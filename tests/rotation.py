@@ -59,6 +59,7 @@ class Rotation:
         self._is_member = is_member
         self._step = 0
         self._until = 0.0
+        self._over = False
         self._retired: list[str] = []
         self.current = Secrets([self.new()])
         self.files: dict[str, Secrets] = {}
@@ -114,7 +115,7 @@ class Rotation:
     def _reread(self, node: SimulatedNode) -> None:
         node.machine.trust(self.files[node.me.id])
         others = [other for other in self.members() if other is not node and other.alive]
-        if others and self._chance.random() < CUTS:
+        if others and not self._over and self._chance.random() < CUTS:
             self._network.sever(node, self._chance.choice(others))
 
     def _has(self, node: SimulatedNode) -> Secrets | None:
@@ -156,12 +157,15 @@ class Rotation:
 
     def mend(self, node: SimulatedNode) -> None:
         """A node gets the right file, whatever it has."""
+        self._tell(f"{node} gets the right secret")
+        self._mend(node)
+
+    def _mend(self, node: SimulatedNode) -> None:
         self.wrong.pop(node, None)
-        if self.files[node.me.id] != self.current:
-            self._tell(f"{node} gets the right secret")
         self._give(node.me.id, self.current)
 
     def mend_all(self) -> None:
-        """Everybody gets the right file."""
+        """Everybody gets the right file, and nothing more happens."""
+        self._over = True
         for node in self.members():
-            self.mend(node)
+            self._mend(node)

@@ -21,10 +21,11 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from iridium.cli.group import iridium
 from iridium.cluster import certificates as c
 from iridium.cluster.identity import NODE_FILE, DataDirectory
-from iridium.cluster.keeping import keep, write_file
+from iridium.cluster.keeping import keep
 from iridium.cluster.tls import TlsError, names_of
 from iridium.cluster.tls_files import DIRECTORY, LARGEST_PEM, TlsFiles, find_files, load_tls
 from iridium.errors import CertificateError, OptionError
+from iridium.private import write_whole
 from tests.tls_double import CA, IDS, LONG_AGO, OTHER_CA
 
 A = IDS["a"]
@@ -222,17 +223,32 @@ def test_a_ca_is_read_with_care() -> None:
 
 def test_files_are_whole_private_and_never_lost(tmp_path: Path) -> None:
     """A key is for its owner; a file that is there stays, unless it is to be replaced; nothing else is left."""
-    path = tmp_path / "key"
-    write_file(path, b"one", 0o600)
+    path = tmp_path / "new" / "key"
+    write_whole(path, b"one", replace=False)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    with pytest.raises(CertificateError, match="is there already"):
-        write_file(path, b"two", 0o600)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    with pytest.raises(OptionError, match="is there already"):
+        write_whole(path, b"two", replace=False)
     assert path.read_bytes() == b"one"
-    write_file(path, b"two", 0o600, replace=True)
+    write_whole(path, b"two", replace=True)
     assert path.read_bytes() == b"two"
-    assert os.listdir(tmp_path) == ["key"]
-    with pytest.raises(CertificateError, match="cannot be written"):
-        write_file(tmp_path / "no" / "key", b"", 0o600)
+    assert os.listdir(path.parent) == ["key"]
+    with pytest.raises(OptionError, match="cannot be made"):
+        write_whole(path / "under" / "a file", b"", replace=False)
+
+
+def test_a_set_of_files_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Where one of a node's files is there already, none is written."""
+    (tmp_path / "ca.pem").write_bytes(b"old")
+    with pytest.raises(CertificateError, match=r"is there already; .*--replace"):
+        keep(tmp_path, b"1", b"2", b"3")
+    assert os.listdir(tmp_path) == ["ca.pem"]
+    keep(tmp_path, b"1", b"2", b"3", replace=True)
+    assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == {
+        "node.pem": b"1",
+        "node.key": b"2",
+        "ca.pem": b"3",
+    }
 
 
 def test_what_a_directory_holds(tmp_path: Path) -> None:
@@ -319,7 +335,7 @@ def spoil(files: TlsFiles, how: str) -> None:
         ("a CA that is no PEM", "--tls-ca ", "holds no certificate in PEM form"),
         ("a huge file", "--tls-ca ", "has over"),
         ("no key", "--tls-key ", "holds no private key in PEM form"),
-        ("an open key", "--tls-key ", "chmod 600"),
+        ("an open key", "", "the private key"),
         ("another key", "--tls-key ", "is not the key of the certificate"),
         ("an encrypted key", "--tls-key ", "is encrypted"),
         ("another CA", "--tls-cert ", "the certificate is of another CA"),
@@ -334,7 +350,11 @@ def test_files_that_cannot_be_used(tmp_path: Path, how: str, option: str, proble
         load_tls(files)
     text = str(caught.value)
     assert problem in text
-    assert text.startswith((option if by_option else "") + str(tmp_path)), text
+    if option:
+        assert text.startswith((option if by_option else "") + str(tmp_path)), text
+    else:
+        assert str(files.key) in text
+        assert "chmod 600" in text
 
 
 def test_times(tmp_path: Path) -> None:

@@ -337,6 +337,13 @@ def test_the_page_of_limits_is_made_of_the_table() -> None:
     assert TEXT["docs/limits.md"] == limits.reference()
 
 
+def test_limits_of_tls_are_those_of_the_code() -> None:
+    """The table of limits of docs/tls.md has every constant of these modules, with its value."""
+    told = {row[0].strip("`"): float(row[1]) for row in table_rows("docs/tls.md", "Limits")}
+    modules = ("tls", "tls_files", "certificates")
+    assert told == {key: value for name in modules for key, value in numbers(name).items()}
+
+
 def test_limits_of_processes_are_those_of_the_code() -> None:
     """The table of limits of processes has every bound that holds for them, with its value."""
     rows = table_rows("docs/processes.md", "Limits")

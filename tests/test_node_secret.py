@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import pytest_twisted
@@ -12,6 +15,8 @@ import pytest_twisted
 from iridium.cluster.identity import NODE_FILE
 from iridium.cluster.refusals import RefusedError
 from iridium.cluster.secret import CREDENTIAL, SECRET_FILE, Secrets, find_secrets, new_secret
+from iridium.cluster.tls import ClusterTls
+from iridium.cluster.trust import Trust
 from iridium.errors import CommandError, OptionError
 from iridium.private import write_whole
 from iridium.service import NodeService
@@ -103,6 +108,15 @@ async def test_a_wrong_file_stops_the_start(nodes: Nodes) -> None:
     with pytest.raises(OptionError, match="32 to 256 characters"):
         nodes.start("a", secret_file=file)
     assert not (nodes.root / "a" / NODE_FILE).exists()
+
+
+def test_a_certificate_that_expires_soon() -> None:
+    """Whoever starts the node, or has it reread, is told three weeks before."""
+    day = datetime.datetime(2030, 1, 31, tzinfo=datetime.UTC)
+    trust = Trust(tls=cast("ClusterTls", SimpleNamespace(expires=day)))
+    assert trust.warning(day - datetime.timedelta(days=22)) == ""
+    assert "expires on 2030-01-31; make a new one" in trust.warning(day - datetime.timedelta(days=20))
+    assert Trust().warning(day) == ""
 
 
 @pytest_twisted.ensureDeferred

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iridium.repl.lines import MAX_LINE, BadLineError
-from iridium.repl.terminal.editor import HISTORY
+from iridium.repl.lines import BadLineError
+from iridium.repl.terminal.editor import HISTORY, LineEditor
 from iridium.repl.terminal.keys import Key, KeyReader, Press
 from iridium.repl.terminal.terminal import MOST_LISTED, Terminal
 from iridium.repl.terminal.width import cells
@@ -34,7 +34,14 @@ class Typist:
 
     def __init__(self, columns: int = 40, rows: int = 24) -> None:
         self.screen = ModelTerminal(columns, rows)
-        self.terminal = Terminal(self.screen.feed, self, self._complete, PROMPT, columns, rows)
+        self.terminal = Terminal(
+            self.screen.feed,
+            self,
+            LineEditor(self._complete, lambda line: "secret" not in line),
+            PROMPT,
+            columns,
+            rows,
+        )
         self.lines: list[str | BadLineError] = []
         self.interrupts = self.ends = 0
         self.asks = True
@@ -186,8 +193,8 @@ class TestKeys:
         assert typist.line == "tw|o"
 
     def test_history(self, typist: Typist) -> None:
-        """Up finds earlier lines, none twice in a row, none that are blank; Down comes back to what was typed."""
-        typist.type("one\r", "two\r", "two\r", "\r", "   \r", "thr")
+        """Up finds earlier lines, none twice in a row, none blank or secret; Down comes back to what was typed."""
+        typist.type("one\r", "two\r", "two\r", "a secret\r", "\r", "   \r", "thr")
         assert typist.type(UP).line == "two|"
         assert typist.type(UP).line == "one|"
         assert typist.type(UP).line == "one|"
@@ -336,7 +343,7 @@ class TestScreen:
         """A terminal that tells no size, or one that cannot be, is taken for one of 80 columns, or the nearest."""
         for columns, rows in ((0, 0), (1, 1), (2**32 - 1, 2**32 - 1)):
             sent: list[bytes] = []
-            terminal = Terminal(sent.append, Typist(), lambda word: [], PROMPT, columns, rows)
+            terminal = Terminal(sent.append, Typist(), LineEditor(lambda word: []), PROMPT, columns, rows)
             terminal.write(PROMPT)
             terminal.feed("漢x".encode() * 200)
             terminal.resize(rows, columns)
@@ -410,4 +417,3 @@ def test_sequences_are_bounded() -> None:
     for _ in range(100):
         assert list(reader.feed(b"\x1b]" + b"x" * 10_000)) == []
     assert list(reader.feed(b"\ra")) == [Press(Key.ENTER), Press(Key.TEXT, "a")]
-    assert len(str(MAX_LINE)) < 10

@@ -16,8 +16,8 @@ from twisted.conch.ssh.common import NS, getNS
 from twisted.conch.ssh.keys import Key
 from twisted.logger import globalLogPublisher
 
-from iridium.repl import sessions
-from iridium.repl.conversation import FLUSH, IDLE
+from iridium.limits import DEFAULTS, Limits
+from iridium.repl.conversation import FLUSH
 from iridium.repl.ssh import transport
 from iridium.repl.ssh.authentication import MAX_FAILURES
 from iridium.repl.ssh.connection import EMPTY, MAX_CHANNELS
@@ -27,6 +27,7 @@ from iridium.roles import Role
 from tests.repl_double import ENDLESS
 from tests.ssh_double import USER_KEY, Client, Port, number
 
+IDLE = DEFAULTS.idle
 FLOOD = "load $1 #65\np: prtc $1\nload $31 @p\njmp $31\n"
 
 
@@ -84,8 +85,9 @@ class TestLogin:
         other = Key(Ed25519PrivateKey.generate())
         assert client.attempt(other) == [(51, NS(b"publickey") + b"\0")]
         client.attempt(other)
-        [line] = [line for line in log if "refused" in line]
-        assert "192.0.2.1:4000, as me, with SHA256:" in line
+        lines = [line for line in log if "refused" in line]
+        assert "192.0.2.1:4000, as me, with SHA256:" in lines[0]
+        assert len(lines) <= DEFAULTS.stranger_log
 
     @pytest.mark.parametrize("kind", ["ecdsa", "rsa"])
     def test_other_kinds_of_keys(self, port: Port, kind: str) -> None:
@@ -458,15 +460,15 @@ class TestSessions:
             client.shell()
         assert client.say(90, NS(b"session") + number(0) + number(1000) + number(1000))[0][0] == 92
 
-    def test_one_limit_for_all(self, port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_one_limit_for_all(self, port: Port) -> None:
         """Sessions over SSH and telnet are counted together; who has logged in is not put out for a stranger."""
         from iridium.repl.telnet import ReplFactory
         from tests.repl_double import Peer
 
-        monkeypatch.setattr(sessions, "MAX_SESSIONS", 2)
+        port.factory.sessions.limits = Limits(sessions=2)
         client = port.client().log_in()
         client.shell()
-        factory = ReplFactory(port.node, port.factory.sessions)
+        factory = ReplFactory(port.node, sessions=port.factory.sessions)
         silent = Peer(factory)
         client.shell()
         assert silent.closed

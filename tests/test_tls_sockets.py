@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 import socket
 import ssl
 import struct
 import subprocess
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.threads import deferToThread
-from twisted.logger import globalLogPublisher
 
 from iridium.cluster import certificates as c
 from iridium.cluster.keeping import keep
@@ -28,37 +26,15 @@ from iridium.cluster.tls_files import DIRECTORY
 from iridium.errors import OptionError
 from iridium.node import Node, NodeConfig
 from tests.processes import COMMAND, Conversation, NodeProcess, Process, needs_installation
-from tests.test_mesh_sockets import Stranger, whole
-from tests.test_node import Nodes, address, eventually, join, reactor, sockets, within
+from tests.test_mesh_sockets import Stranger, complaints, whole
+from tests.test_node import Nodes, address, eventually, join, nodes, reactor, within
 from tests.tls_double import CA, HOST, IDS, LONG_AGO, OTHER_CA, credentials
 
 assert _reactor is reactor
 
+__all__ = ["complaints", "nodes"]  # fixtures
+
 REAL = pytest.mark.real_reactor
-
-
-@pytest_twisted.async_yield_fixture
-async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
-    """Nodes, all of whose sockets are closed once they are stopped."""
-    before = sockets()
-    group = Nodes(tmp_path)
-    yield group
-    await group.stop_all()
-    await eventually(lambda: not sockets() - before)
-
-
-@pytest.fixture
-def complaints() -> Iterator[list[str]]:
-    """What was logged about those who were hung up on."""
-    lines: list[str] = []
-
-    def observe(event: dict[str, Any]) -> None:
-        if str(event.get("log_format")).startswith("hung up on"):
-            lines.append(event["log_format"].format(**event))
-
-    globalLogPublisher.addObserver(observe)
-    yield lines
-    globalLogPublisher.removeObserver(observe)
 
 
 def start(nodes: Nodes, alias: str, tls: ClusterTls | None = None) -> Node:
@@ -300,6 +276,29 @@ def test_two_nodes_of_the_command_line(here: Path) -> None:
     finally:
         for node in (alpha, beta, plain):
             node.close()
+
+
+@pytest.mark.processes
+@needs_installation
+def test_a_certificate_is_renewed_while_the_node_runs(here: Path) -> None:
+    """After SIGHUP the next connection is shown the certificate that has taken the place of the old one."""
+    alpha = NodeProcess("alpha", here)
+    try:
+        alpha.wait_until_up()
+        alpha.expect("REPL port on")
+        shown = ssl.get_server_certificate((HOST, alpha.cluster_port))
+        assert shown.strip() == (alpha.data / DIRECTORY / "node.pem").read_text().strip()
+        arguments = ("node", "--ca", "CA", "--data-root-dir", ".", "--node-alias", "alpha", "--replace")
+        made = Process(*COMMAND, "certificates", *arguments, cwd=here)
+        assert made.status() == 0, made.text
+        made.close()
+        renewed = (alpha.data / DIRECTORY / "node.pem").read_text().strip()
+        assert renewed != shown.strip()
+        alpha.signal(signal.SIGHUP)
+        alpha.expect("reread trust")
+        assert ssl.get_server_certificate((HOST, alpha.cluster_port)).strip() == renewed
+    finally:
+        alpha.close()
 
 
 @pytest.mark.processes

@@ -90,8 +90,8 @@ def node(
     """Make the certificate of a node: node.pem, node.key and ca.pem.
 
     With --node-alias or --data-root-dir it is for the id of that node of this host, which is made if it never ran,
-    and goes into its data directory: the node uses it from its next start on. Else it is for the --id and --host
-    that are given, and goes into the directory NAME, for --tls-cert, --tls-key and --tls-ca.
+    and goes into its data directory: the node uses it from its next start, or SIGHUP, on. Else it is for the --id
+    and --host that are given, and goes into the directory NAME, for --tls-cert, --tls-key and --tls-ca.
 
     A certificate with ids is good for those nodes wherever they are; one without, for any node at its hosts.
     """
@@ -118,7 +118,7 @@ def node(
         keep(out, certificate, c.key_pem(key), authority_pem, replace=replace)
     told = {"directory": str(out), "ids": list(ids), "hosts": list(hosts)}
     whom = ", ".join((*ids, *hosts))
-    use = "the node uses it from its next start on" if here else _usage(out)
+    use = "the node uses it from its next start on, or from kill -HUP on" if here else _usage(out)
     _say(told, as_json, f"made a certificate for {whom} in {out}; {use}")
 
 

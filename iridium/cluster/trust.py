@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 from iridium.cluster.secret import Secrets, find_secrets
 from iridium.cluster.tls import ClusterTls
-from iridium.cluster.tls_files import TlsFiles, load_tls
+from iridium.cluster.tls_files import EXPIRES_SOON, TlsFiles, load_tls
 from iridium.errors import OptionError
 
 
@@ -40,6 +41,12 @@ class Trust(NamedTuple):
         if self.tls is not None and self.files is not None:
             parts.append(f"certificate {self.files.certificate}, good until {self.tls.expires:%Y-%m-%d}")
         return "; ".join(parts) or "nothing"
+
+    def warning(self, now: datetime.datetime) -> str:
+        """What somebody should do soon, or ""."""
+        if self.tls is None or self.tls.expires - now > EXPIRES_SOON:
+            return ""
+        return f"the certificate expires on {self.tls.expires:%Y-%m-%d}; make a new one, and send SIGHUP"
 
     def check_id(self, id: str) -> None:
         """Refuse a certificate that every peer would refuse: one for other nodes.

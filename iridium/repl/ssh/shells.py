@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from iridium.repl.commands import TABLE
 from iridium.repl.completion import complete
 from iridium.repl.conversation import Conversation
 from iridium.repl.lines import INTERRUPT, BadLineError, LineReader, split_interrupts
 from iridium.repl.screen import PROMPT
+from iridium.repl.terminal.editor import LineEditor
 from iridium.repl.terminal.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -174,7 +176,9 @@ class AtTerminal(Shell):
     def __init__(self, channel: SessionChannel, columns: int, rows: int) -> None:
         super().__init__(channel)
         session = self.conversation.session
-        self._terminal = Terminal(self._send, self, partial(complete, session), PROMPT, columns, rows)
+        longest = channel.transport.factory.sessions.limits.session_line
+        editor = LineEditor(partial(complete, session), lambda line: TABLE.shown(line) == line, longest)
+        self._terminal = Terminal(self._send, self, editor, PROMPT, columns, rows)
         # What is typed while the terminal takes nothing: it would have to show it. The window limits it.
         self._held = b""
         self._wanted = True

@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
 
-from iridium.repl.lines import MAX_LINE, BadLineError
+from iridium.limits import DEFAULTS
+from iridium.repl.lines import BadLineError
 from iridium.repl.terminal.keys import Key, Press
 from iridium.repl.terminal.width import before, behind
 
@@ -33,6 +34,8 @@ class LineEditor:
 
     Args:
         complete: the words that begin with a text.
+        remembers: whether a line may be found again: not one with a secret in it.
+        longest: bytes of a line; what is longer is discarded as it comes.
 
     Attributes:
         text: what stands in the line.
@@ -41,12 +44,19 @@ class LineEditor:
         listed: what the word could become that was to be completed last.
     """
 
-    def __init__(self, complete: Callable[[str], list[str]]) -> None:
+    def __init__(
+        self,
+        complete: Callable[[str], list[str]],
+        remembers: Callable[[str], bool] = lambda line: True,
+        longest: int = DEFAULTS.session_line,
+    ) -> None:
         self.text = ""
         self.cursor = 0
         self.entered: str | BadLineError = ""
         self.listed: list[str] = []
         self._complete = complete
+        self._remembers = remembers
+        self._longest = longest
         self._too_long = False
         self._history: deque[str] = deque(maxlen=HISTORY)
         # How far back in it, from 1; 0 is the line that is being typed, which waits aside meanwhile.
@@ -76,7 +86,7 @@ class LineEditor:
     def _insert(self, text: str) -> Event | None:
         if not self._too_long:
             whole = self.text[: self.cursor] + text + self.text[self.cursor :]
-            self._too_long = len(whole) > MAX_LINE or len(whole.encode()) > MAX_LINE
+            self._too_long = len(whole) > self._longest or len(whole.encode()) > self._longest
             self._set(whole, self.cursor + len(text))
         if self._too_long:
             # What comes now is discarded as it comes, up to the end of the line.
@@ -104,9 +114,11 @@ class LineEditor:
     def _enter(self) -> Event:
         text = self.text
         self.entered = text
+        again = bool(self._history) and self._history[-1] == text
         if self._too_long:
-            self.entered = BadLineError("too long", f"the line is longer than {MAX_LINE} bytes; it was dropped")
-        elif text.strip() and len(text) <= LONGEST_REMEMBERED and (not self._history or self._history[-1] != text):
+            what = f"the line is longer than {self._longest} bytes; it was dropped"
+            self.entered = BadLineError("too long", what)
+        elif text.strip() and not again and len(text) <= LONGEST_REMEMBERED and self._remembers(text):
             self._history.append(text)
         self.clear()
         return Event.ENTERED

@@ -36,16 +36,19 @@ class Terminal:
     Args:
         send: takes bytes for the terminal.
         listener: is told what is typed.
-        complete: the words that begin with a text.
+        editor: the line.
         prompt: what the session writes to ask for a line.
         columns, rows: the terminal's size; 0 where that is not known.
+
+    Attributes:
+        editor: as given.
     """
 
     def __init__(
         self,
         send: Callable[[bytes], None],
         listener: Listener,
-        complete: Callable[[str], list[str]],
+        editor: LineEditor,
         prompt: str,
         columns: int,
         rows: int,
@@ -56,7 +59,7 @@ class Terminal:
         self._keys = KeyReader()
         self._display = Display(self._collect, columns, rows)
         self._drawn: list[str] = []
-        self.editor = LineEditor(complete)
+        self.editor = editor
 
     def open(self) -> None:
         """Have pastes marked as such, so that nothing in them is taken for a key."""
