@@ -138,8 +138,9 @@ class Mesh:
 
     def trust(self, trust: Trust) -> None:
         """Have other nodes prove this from now on; held links stay, and missing ones are tried at once."""
+        stricter = trust.tls is not None and self.tls is None
         self.tls = trust.tls
-        self.machine.trust(trust.secrets)
+        self.machine.trust(trust.secrets, stricter=stricter)
 
     @property
     def listening(self) -> bool:
