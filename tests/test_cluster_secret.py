@@ -196,6 +196,46 @@ def test_a_file_is_not_replaced_unless_it_is_meant(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for others")
+def test_what_root_writes_for_somebody_is_theirs(tmp_path: Path) -> None:
+    """A node of another user reads what root made for it: new directories and files, and one that was replaced."""
+    (tmp_path / "data").mkdir()
+    os.chown(tmp_path / "data", 1234, 1235)
+    key = tmp_path / "data" / "a" / "tls" / "node.key"
+    write_whole(key, b"1", replace=False)
+    for path in (key, key.parent, key.parent.parent):
+        assert (path.stat().st_uid, path.stat().st_gid) == (1234, 1235), path
+    assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
+    # In a directory of root's, as /etc is, what counts is whose the file was.
+    path = tmp_path / "secret"
+    write_whole(path, b"1", replace=False)
+    os.chown(path, 1234, 1235)
+    write_whole(path, b"2", replace=True)
+    assert (path.stat().st_uid, path.stat().st_gid) == (1234, 1235)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for others")
+def test_root_gives_nothing_else_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who owns a directory, and puts a link where root is just making one, does not get what it leads to."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    os.chown(mine, 1234, 1235)
+    mkdir = Path.mkdir
+
+    def swapped(self: Path, *arguments: object, **options: object) -> None:
+        mkdir(self)
+        self.rmdir()
+        self.symlink_to(victim)
+
+    monkeypatch.setattr(Path, "mkdir", swapped)
+    with pytest.raises(OptionError, match="cannot be made"):
+        write_whole(mine / "tls" / "node.key", b"1", replace=False)
+    assert victim.stat().st_uid == 0
+
+
 # --- between nodes ---
 
 
