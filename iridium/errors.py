@@ -41,6 +41,11 @@ def escaped(character: str) -> str:
     return character if printable else character.encode("unicode_escape").decode()
 
 
+def on_one_line(text: str) -> str:
+    """A text as a line of a log may have it: what does not print, ends of lines too, as an escape."""
+    return text if text.isprintable() else "".join(map(escaped, text))
+
+
 def _fitting(pieces: list[str], room: int) -> list[str]:
     """As many of the pieces as there is room for, from the first on."""
     for count, piece in enumerate(pieces):

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import msgspec
 from twisted.logger import Logger
 
+from iridium.errors import on_one_line
+
 CAPACITY = 1024
 """Events kept: a busy afternoon of a small cluster, in under half a megabyte."""
 
@@ -59,9 +61,9 @@ class EventRing:
         self._log.info(
             "{kind} {subject}{colon}{detail}",
             kind=kind,
-            subject=event.subject,
+            subject=on_one_line(event.subject),  # a peer chooses some of it, and somebody reads the log at a terminal
             colon=": " if detail else "",
-            detail=event.detail,
+            detail=on_one_line(event.detail),
         )
         for follower in list(self._followers):
             follower(event)

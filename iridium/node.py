@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, fail, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
@@ -173,10 +173,13 @@ class Node:
             self._log.warn("{warning}", warning=warning)
         return trust
 
-    def reread(self) -> None:
+    def reread(self) -> bool:
         """Read the cluster's secret and the certificates again; whoever was refused before is tried at once.
 
         What cannot be read changes nothing, and is an event. Links that are held stay.
+
+        Returns:
+            Whether they could be read.
         """
         try:
             trust = self._load_trust()
@@ -184,12 +187,13 @@ class Node:
             trust.check_id(self.me.id)
         except OptionError as error:
             self.events.add("not-reread", "trust", f"{error}; the node goes on with what it had")
-            return
+            return False
         self.trust = trust
         self.mesh.trust(trust)
         self.events.add("reread", "trust", str(trust))
         if not (self.mesh.machine.table.living() or self._joining or self.me.left):
             self._join_those_named()
+        return True
 
     def _machine_code_is_there(self, runtime: Runtime) -> None:
         """Say why programs have waited, where that was for more than a moment."""
@@ -295,7 +299,8 @@ class Node:
         return enrolled.addCallback(self._join_enrolled)
 
     def _join_enrolled(self, address: str) -> Deferred[list[Member]]:
-        self.reread()
+        if not self.reread():
+            return fail(CommandError("what the member gave cannot be used; !events tells why"))
         return self.mesh.join(*split_address(address))
 
     def find(self, what: str) -> Deferred[int]:

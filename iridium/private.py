@@ -120,12 +120,13 @@ def write_whole(
         OptionError: it cannot be written, or is there already.
     """
     make_directory(path.parent)
+    owner = path if replace and path.exists() else path.parent
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 os.fchmod(file.fileno(), mode)
-                _give_to_owner_of(path.parent, file.fileno())
+                _give_to_owner_of(owner, file.fileno())
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -142,23 +143,33 @@ def write_whole(
         raise OptionError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def make_directory(path: Path) -> None:
+def make_directory(path: Path, mode: int = 0o700) -> None:
     """A directory for this user alone, where there is none yet.
+
+    Args:
+        path: the directory; those above it are made as directories usually are.
+        mode: who may be in it.
 
     Raises:
         OptionError: it cannot be made.
     """
     if path.is_dir():
         return
+    make_directory(path.parent, 0o777)  # one by one, so that each belongs to whose directory it is in
     try:
-        path.mkdir(mode=0o700, parents=True)
-        _give_to_owner_of(path.parent, path)
+        path.mkdir(mode, exist_ok=True)
+        # By its descriptor: whoever owns the directory could have put a link to something else in its place.
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _give_to_owner_of(path.parent, descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise OptionError(f"{path} cannot be made: {error.strerror}") from None
 
 
-def _give_to_owner_of(directory: Path, what: Path | int) -> None:
-    """What root writes into somebody's directory is of use to them only if it is theirs."""
+def _give_to_owner_of(neighbour: Path, descriptor: int) -> None:
+    """What root writes for somebody is of use to them only if it is theirs, as what was there or is around it is."""
     if os.geteuid() == 0:
-        owner = directory.stat()
-        os.chown(what, owner.st_uid, owner.st_gid)
+        owner = neighbour.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)

@@ -31,8 +31,8 @@ from tests.fuzzing.compare import available
 LEVEL = 1 << 20
 """Bytes by which memory that is level may still move: 116 bytes for each of 9 000 programs."""
 
-COMPILED = 12 * 1024
-"""Bytes for each distinct program that was compiled and dropped: what loading code costs the process for good."""
+COMPILED = 8 * 1024
+"""Bytes for each distinct program that was compiled and dropped: what the allocator cannot give back so soon."""
 
 SCHEDULER = "scheduler"
 """What stands for programs that a node's scheduler runs, with the engine ``auto``."""

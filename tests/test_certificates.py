@@ -266,6 +266,17 @@ def test_what_a_directory_holds(tmp_path: Path) -> None:
         find_files(None, None, None, None, tmp_path)
 
 
+@pytest.mark.parametrize("what", ["file", "link to nothing"])
+def test_a_directory_that_cannot_be_looked_into(tmp_path: Path, what: str) -> None:
+    """It is not taken for a node without TLS."""
+    if what == "file":
+        (tmp_path / DIRECTORY).write_text("x")
+    else:
+        (tmp_path / DIRECTORY).symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OptionError, match="cannot be read"):
+        find_files(None, None, None, None, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("given", "missing"),
     [

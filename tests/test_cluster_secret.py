@@ -196,6 +196,46 @@ def test_a_file_is_not_replaced_unless_it_is_meant(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for others")
+def test_what_root_writes_for_somebody_is_theirs(tmp_path: Path) -> None:
+    """A node of another user reads what root made for it: new directories and files, and one that was replaced."""
+    (tmp_path / "data").mkdir()
+    os.chown(tmp_path / "data", 1234, 1235)
+    key = tmp_path / "data" / "a" / "tls" / "node.key"
+    write_whole(key, b"1", replace=False)
+    for path in (key, key.parent, key.parent.parent):
+        assert (path.stat().st_uid, path.stat().st_gid) == (1234, 1235), path
+    assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
+    # In a directory of root's, as /etc is, what counts is whose the file was.
+    path = tmp_path / "secret"
+    write_whole(path, b"1", replace=False)
+    os.chown(path, 1234, 1235)
+    write_whole(path, b"2", replace=True)
+    assert (path.stat().st_uid, path.stat().st_gid) == (1234, 1235)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for others")
+def test_root_gives_nothing_else_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who owns a directory, and puts a link where root is just making one, does not get what it leads to."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    os.chown(mine, 1234, 1235)
+    mkdir = Path.mkdir
+
+    def swapped(self: Path, *arguments: object, **options: object) -> None:
+        mkdir(self)
+        self.rmdir()
+        self.symlink_to(victim)
+
+    monkeypatch.setattr(Path, "mkdir", swapped)
+    with pytest.raises(OptionError, match="cannot be made"):
+        write_whole(mine / "tls" / "node.key", b"1", replace=False)
+    assert victim.stat().st_uid == 0
+
+
 # --- between nodes ---
 
 
@@ -507,3 +547,63 @@ def test_a_call_to_oneself_with_a_secret() -> None:
     network.run(5.0)
     assert isinstance(result.error, RefusedError)
     assert result.error.reason == "SELF"
+
+
+def test_a_challenge_of_ones_own_is_not_answered() -> None:
+    """Who sits at a member's address and hands a node's own challenge back to it learns nothing more."""
+    a, link, result, hello = dialled(Secrets([A]))
+    caller, [challenge] = call(a, hello)  # in the node's own name, and with the nonce of its dial
+    a.machine.receive(link, m.encode(challenge))
+    assert link.closed
+    assert not link.data_to_send()
+    assert result.error.reason == "SELF"  # type: ignore[attr-defined]
+    a.machine.link_lost(caller)
+    assert a.states() == {"a": "up"}
+
+
+def test_a_double_is_not_taken_for_oneself() -> None:
+    """A node with the same id, of a copied data directory, is named as what it is."""
+    a, link, result, hello = dialled(Secrets([A]))
+    where = Exchange(a.me.id, a.me.id, hello.nonce, "theirs", "1.2", "1.2", b"")
+    a.machine.receive(link, m.encode(m.Challenge("1.2", a.me.id, "theirs", proof(A, "acceptor", where))))
+    assert result.error.reason == "ID_IN_USE"  # type: ignore[attr-defined]
+    assert "node.json" in result.error.remedy  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_only_who_has_left_can_say_so(other: bool) -> None:
+    """A node that has left and answers at a member's address says nothing about that member."""
+    network = Network(1)
+    a, b = network.node("a", secrets=Secrets([A])), network.node("b", secrets=Secrets([A]))
+    network.join(b, a)
+    assert network.run_until(lambda: a.linked() == ["b"] and b.linked() == ["a"], 5.0)
+    peer = a.machine.table.peers[b.me.id]
+    a.machine.cut(peer)
+    a.machine.dialler.want(peer)
+    assert peer.dial is not None
+    link = a.machine.dialler.connected(peer.dial, b.host)
+    assert link is not None
+    [hello] = m.decode_lines(link.data_to_send())
+    assert isinstance(hello, m.Hello)
+    id = STRANGER if other else b.me.id
+    where = Exchange(a.me.id, id, hello.nonce, "theirs", "1.2", "1.2", b"")
+    a.machine.receive(link, m.encode(m.Challenge("1.2", id, "theirs", proof(A, "acceptor", where))))
+    a.machine.receive(link, m.encode(m.Refuse("LEFT", "the node x has left the cluster")))
+    assert peer.record.left is not other
+
+
+def test_handshakes_from_before_the_first_secret_come_to_nothing() -> None:
+    """A node that gets its first secret lets nobody in, and joins nobody, who began without."""
+    network = Network(1)
+    a = network.node("a")
+    want = m.Hello("1.2", "iridium", STRANGER, 1, "stranger", "10.9.9.9:1", want="join", nonce="mine")
+    caller, said = call(a, want)
+    assert m.Ready() in said
+    network.join(a, network.node("b"))
+    assert network.run_until(lambda: len(a.machine.handshakes) == 2, 1.0)
+    [called] = [link for link in a.machine.handshakes if link is not caller]
+    a.machine.trust(Secrets([A]))
+    assert caller.closed
+    assert called.closed
+    a.machine.receive(caller, m.encode(m.Ready()))
+    assert a.linked() == []

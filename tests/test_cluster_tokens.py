@@ -415,6 +415,38 @@ async def test_the_door_closes(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.real_reactor
 @pytest_twisted.ensureDeferred
+async def test_what_is_given_cannot_be_used(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A newcomer that cannot read what it was given does not go on and join without."""
+    a = guarded(nodes)
+    token = await within(a.newcomers.make_token())
+    monkeypatch.setattr(
+        "iridium.cluster.newcomers.store", lambda given, key, directory: (directory / SECRET_FILE).write_text("x")
+    )
+    b = nodes.start("b")
+    with pytest.raises(CommandError, match="cannot be used; !events tells why"):
+        await within(b.join_with(str(token)))
+    assert not b.mesh.machine.dialler.under_way
+    assert "not-reread" in {event.kind for event in b.events.recent()}
+
+
+@pytest.mark.real_reactor
+@pytest_twisted.ensureDeferred
+async def test_nobody_keeps_the_door_open(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who knocks without a token, once the last is used, does not put off when it closes."""
+    monkeypatch.setattr(door_module, "PATIENCE", 0.5)
+    a = guarded(nodes)
+    token = await within(a.newcomers.make_token())
+    b = nodes.start("b")
+    await within(b.join_with(str(token)))
+    door = a.newcomers._door
+    closes = door._closing.getTime()
+    door.answered()
+    assert door._closing.getTime() == closes
+    await eventually(lambda: not door.is_open)
+
+
+@pytest.mark.real_reactor
+@pytest_twisted.ensureDeferred
 async def test_a_port_for_newcomers_that_is_taken(nodes: Nodes) -> None:
     """A token that nobody could use is not made, and the option is named; one that can be has the port."""
     port = free_port()
@@ -437,6 +469,9 @@ async def test_where_newcomers_are_to_come(nodes: Nodes) -> None:
         await within(a.newcomers.make_token())
     token = await within(a.newcomers.make_token("node.example"))
     assert token.address == "node.example:2254"
+    for wrong in ("node.example:2254", "[::1]", "a/b", "x" * 300):
+        with pytest.raises(CommandError, match="is no host"):
+            await within(a.newcomers.make_token(wrong))
 
 
 def test_a_flood_of_guesses_is_a_few_events(tmp_path: Path) -> None:

@@ -474,14 +474,14 @@ def test_an_image_that_is_not_what_its_hash_says() -> None:
     got: list[Any] = []
     courier, neighbour = cluster.courier(a), cluster.courier(a).ask.neighbour("b")
     lie = hashlib.sha256(b"another").hexdigest()
-    courier.images._kept[lie] = (assemble(WAITER).to_bytes(), Program(assemble(WAITER)))
+    courier.images._kept[lie] = assemble(WAITER).to_bytes()
     courier.ask.spawn(neighbour, lie).addErrback(lambda failure: got.append(str(failure.value)))
     cluster.run()
     assert "has another" in got[0]
     assert cluster.courier(b).images.lies == 1
     nonsense = b"no image at all"
     hash = hashlib.sha256(nonsense).hexdigest()
-    courier.images._kept[hash] = (nonsense, Program(assemble(WAITER)))
+    courier.images._kept[hash] = nonsense
     courier.ask.spawn(neighbour, hash).addErrback(lambda failure: got.append(str(failure.value)))
     courier.ask.spawn(neighbour, "f" * 64).addErrback(lambda failure: got.append(str(failure.value)))
     cluster.run()

@@ -652,7 +652,8 @@ def test_a_token_is_not_remembered(person: Person, typed: str) -> None:
         ["!members"],
         ["!history", "--json"],
     ]
-    person.type(f"!join_wiht {TOKEN}")
+    for mistyped in (f"!join_wiht {TOKEN}", TOKEN, f"join_with {TOKEN}", f"iridium join --token {TOKEN}", f"!{TOKEN}"):
+        person.type(mistyped)
     assert TOKEN not in person.type("!history")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest_twisted
 from twisted.application.service import IServiceMaker
 from twisted.internet import reactor as _reactor
 from twisted.internet.protocol import ClientCreator, Protocol
-from twisted.logger import globalLogPublisher
+from twisted.logger import globalLogPublisher, textFileLogObserver
 from twisted.plugin import getPlugins
 from twisted.python import usage
 from twisted.python.reflect import namedAny
@@ -255,6 +256,20 @@ def test_commands_that_need_no_twisted_do_not_load_it(module: str) -> None:
     loaded = loaded_by(f"import {module}")
     assert module in loaded
     assert not [name for name in loaded if name.partition(".")[0] == "twisted"]
+
+
+def test_no_peer_writes_to_the_terminal_of_who_reads_the_log() -> None:
+    """What others say is one line of the log, in which nothing drives a terminal."""
+    log = io.StringIO()
+    observer = textFileLogObserver(log)
+    globalLogPublisher.addObserver(observer)
+    ring = EventRing()
+    ring.add("text", "b", "so\x1b[2J\r\n2030-01-01 00:00:00 [iridium#info] started\u2028\u202e")
+    globalLogPublisher.removeObserver(observer)
+    [line] = log.getvalue().splitlines()
+    assert line.isprintable()
+    assert line.endswith("text b: so\\x1b[2J\\r\\n2030-01-01 00:00:00 [iridium#info] started\\u2028\\u202e")
+    assert ring.recent()[0].detail.startswith("so\x1b")  # for whoever shows it, who escapes it as it has to be there
 
 
 def test_log_format(tmp_path: Path) -> None:

@@ -252,7 +252,9 @@ class Dialler:
             else:
                 dial.join.fail(RefusedError(refuse.reason, refuse.detail, refuse.remedy))
         if peer is not None:
-            if refuse.reason == "LEFT":
+            if refuse.reason == "LEFT" and not membership.proving.speaks_for(dial.link, peer):
+                membership.liveness.unreachable(peer, "refused", f"another node answers at {dial.address}")
+            elif refuse.reason == "LEFT":
                 membership.liveness.left(peer, peer.record.incarnation)
             elif refuse.reason != "DUPLICATE":
                 detail = f"by it: {refuse.reason}: {refuse.detail}; {refuse.remedy}"

@@ -165,10 +165,12 @@ class Door:
 
     def answered(self) -> None:
         """A guest was answered: close the door behind the last who had a token."""
-        if not len(self._tokens) and self._port is not None:
-            if self._closing is not None:
-                self._closing.cancel()
-            self._closing = self._reactor.callLater(PATIENCE, self._close)  # it has yet to read the answer
+        if len(self._tokens) or self._closing is None:
+            return
+        soon = self._reactor.seconds() + PATIENCE  # it has yet to read the answer
+        if self._closing.getTime() > soon:  # who comes without a token does not keep it open
+            self._closing.cancel()
+            self._closing = self._reactor.callLater(PATIENCE, self._close)
 
     def later(self, seconds: float, action: Callable[[], None]) -> Any:
         """Call something after a while."""

@@ -144,9 +144,18 @@ class Membership:
         self.me.incarnation = self.me.life = incarnation
         self.table.changed()
 
-    def trust(self, secrets: Secrets | None) -> None:
-        """Have another secret proved from now on; links that are held stay, and missing ones are tried at once."""
+    def trust(self, secrets: Secrets | None, *, stricter: bool = False) -> None:
+        """Have another secret proved from now on; links that are held stay, and missing ones are tried at once.
+
+        Args:
+            secrets: what a peer must prove to know.
+            stricter: whether something is asked for that was not before; a first secret always is. Handshakes
+                that began without it come to nothing.
+        """
+        stricter = stricter or (secrets is not None and self.proving.secrets is None)
         self.proving.secrets = secrets
+        for link in list(self.handshakes) if stricter else ():
+            self.link_lost(link, "what this node asks for has changed meanwhile")
         for peer in list(self.table.peers.values()):
             peer.failures = peer.retries = 0
             self.dialler.want(peer)

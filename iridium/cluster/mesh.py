@@ -29,7 +29,7 @@ from iridium.cluster.tls import ClusterTls, TlsError
 from iridium.cluster.trust import Trust
 from iridium.cluster.turns import Turns
 from iridium.cluster.types import Delivery, Member, MeshView
-from iridium.errors import CommandError, IridiumError
+from iridium.errors import CommandError, IridiumError, on_one_line
 from iridium.events import EventRing
 from iridium.limits import DEFAULTS, Limits
 from iridium.throttle import Throttle
@@ -138,8 +138,9 @@ class Mesh:
 
     def trust(self, trust: Trust) -> None:
         """Have other nodes prove this from now on; held links stay, and missing ones are tried at once."""
+        stricter = trust.tls is not None and self.tls is None
         self.tls = trust.tls
-        self.machine.trust(trust.secrets)
+        self.machine.trust(trust.secrets, stricter=stricter)
 
     @property
     def listening(self) -> bool:
@@ -312,14 +313,14 @@ class Mesh:
         unsaid = self._complaints.ask(self._clock())
         if unsaid is not None:
             more = f" (and {unsaid} others were)" if unsaid else ""
-            self._log.warn("hung up on {host}: {problem}{more}", host=host, problem=problem, more=more)
+            self._log.warn("hung up on {host}: {problem}{more}", host=host, problem=on_one_line(problem), more=more)
 
     def mistaken(self, name: str, problem: str) -> None:
         """A line in the log about what a member sent that is dropped, while the link goes on; likewise."""
         unsaid = self._mistakes.ask(self._clock())
         if unsaid is not None:
             more = f" (and {unsaid} others)" if unsaid else ""
-            self._log.warn("dropped, from {name}: {problem}{more}", name=name, problem=problem, more=more)
+            self._log.warn("dropped, from {name}: {problem}{more}", name=name, problem=on_one_line(problem), more=more)
 
     def text(self, sender: str, text: str) -> None:
         """A person at another node said something."""

@@ -15,10 +15,10 @@ from iridium.cluster import certificates as c
 from iridium.cluster.door import Door, Pair, enrol, make_pair
 from iridium.cluster.enrolling import TOKEN_REFUSED, Desk, Enrolled, store
 from iridium.cluster.mesh import Mesh
-from iridium.cluster.rules import is_wildcard, join_address, split_address
+from iridium.cluster.rules import is_address, is_wildcard, join_address, split_address
 from iridium.cluster.tokens import Token, Tokens, parse_token
 from iridium.cluster.trust import Trust
-from iridium.errors import CommandError, IridiumError
+from iridium.errors import CommandError, IridiumError, OptionError
 from iridium.events import EventRing
 from iridium.throttle import Throttle
 
@@ -90,7 +90,15 @@ class Newcomers:
         host = host or advertised
         if is_wildcard(host):
             raise CommandError(f"this node listens on {host}; say at which host newcomers reach it: !token HOST")
-        return join_address(host, port)
+        address = join_address(host, port)
+        try:
+            split_address(address)
+            valid = is_address(host) or ":" not in host
+        except OptionError:
+            valid = False
+        if not valid:
+            raise CommandError(f"{host[:60]!r} is no host: type an address or a name, without a port")
+        return address
 
     def _open(self, pair: Pair, address: str) -> Token:
         try:

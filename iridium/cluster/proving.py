@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from iridium.cluster import messages as m
 from iridium.cluster.link import Link
-from iridium.cluster.peer import Dial
+from iridium.cluster.peer import Dial, Peer
+from iridium.cluster.refusals import REMEDIES
 from iridium.cluster.secret import NONCE_BITS, Exchange, Secrets
 
 if TYPE_CHECKING:
@@ -67,10 +68,27 @@ class Proving:
             detail = f"{dial.address} does not know this cluster's secret"
             self._membership.dialler.refused(dial, m.Refuse("NOT_ALLOWED", detail))
             return
+        if challenge.id == self._membership.me.id:
+            # Ours, come back: whoever brought it may not know the secret, so it is told nothing more.
+            link.close()
+            self._membership.dialler.refused(dial, self._own_id_at(dial.address, challenge.nonce))
+            return
         link.exchange = exchange
         link.proved = True
         # With the secret that the acceptor used: that one it knows for sure, while the cluster changes to another.
         link.send(m.Proof(proven.proof("dialler", exchange)), self._membership.dialler.hello(dial, challenge.id))
+
+    def _own_id_at(self, address: str, nonce: str) -> m.Refuse:
+        """Why a challenge in this node's own name is not answered: it called itself, or has a double."""
+        me = self._membership.me
+        asked = (link.exchange.acceptor_nonce for link in self._membership.handshakes if link.exchange is not None)
+        if nonce in asked:
+            return m.Refuse("SELF", f"{address} is this node", REMEDIES["SELF"])
+        return m.Refuse("ID_IN_USE", f"the node at {address} has this node's own id, {me.id}", REMEDIES["ID_IN_USE"])
+
+    def speaks_for(self, link: Link | None, peer: Peer) -> bool:
+        """Whether what is said on the link of a dial is said by that peer, as far as a secret can tell."""
+        return link is None or link.exchange is None or link.exchange.acceptor == peer.id
 
     def judged(self, link: Link, address: str, refuse: m.Refuse) -> m.Refuse:
         """What a refusal is worth: one without a proof may come from anybody who sits at an address."""

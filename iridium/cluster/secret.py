@@ -230,7 +230,7 @@ def find_secrets(
     if given is not None:
         return read_secrets(given), given
     credentials = environment.get("CREDENTIALS_DIRECTORY")
-    if credentials and (path := Path(credentials) / CREDENTIAL).exists():
+    if credentials and os.path.lexists(path := Path(credentials) / CREDENTIAL):
         return read_secrets(path, credential=True), path
     path = directory / SECRET_FILE
     return (read_secrets(path), path) if os.path.lexists(path) else None

@@ -79,7 +79,8 @@ def find_files(
         )
     kept = directory / DIRECTORY
     names = (NODE_CERTIFICATE, NODE_KEY, CA_CERTIFICATE)
-    there = [name for name in names if os.path.lexists(kept / name)]
+    entries = _entries(kept)
+    there = [name for name in names if name in entries]
     if not there:
         return None
     if len(there) < len(names):
@@ -91,7 +92,24 @@ def find_files(
         )
     own = kept / CA_KEY
     certificate, key, authority = (kept / name for name in names)
-    return TlsFiles(certificate, key, authority, own if os.path.lexists(own) else None, by_option=False)
+    return TlsFiles(certificate, key, authority, own if CA_KEY in entries else None, by_option=False)
+
+
+def _entries(directory: Path) -> list[str]:
+    """What is in a directory; nothing where there is none.
+
+    Raises:
+        OptionError: something is there that cannot be looked into, and so not be taken for nothing.
+    """
+    if not os.path.lexists(directory):
+        return []
+    try:
+        return os.listdir(directory)
+    except OSError as error:
+        raise OptionError(
+            f"{directory} cannot be read ({error.strerror}): let this node's user at it, "
+            "or remove it for a node without TLS"
+        ) from None
 
 
 def load_tls(files: TlsFiles, now: datetime.datetime | None = None) -> ClusterTls:

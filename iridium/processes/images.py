@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from iridium.errors import ImageError, IridiumError
 from iridium.image import Image, parse
@@ -11,6 +12,16 @@ from iridium.vm.program import Program
 
 MOST_BYTES = 64 * 1024 * 1024
 """Bytes of images that are kept; the one that was used longest ago is dropped, and comes again if it is needed."""
+
+ENTRY = 1024
+"""Bytes that an image counts for besides its own: what keeping it takes, however small it is."""
+
+MOST_PROGRAMS = 256
+"""Programs that are ready to run though nobody runs them. Each has tables and perhaps machine code, 50 KB where
+the image has 200 bytes; of others the image alone is kept."""
+
+PROGRAM_BYTES = 4 * 1024 * 1024
+"""Bytes of the images of those: decoded, a program takes up to fifty times as much. The last one may be larger."""
 
 
 class WrongImageError(IridiumError):
@@ -25,9 +36,13 @@ class Images:
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, tuple[bytes, Program]] = OrderedDict()
-        self._hashes: dict[int, str] = {}
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._bytes = 0
+        # A program that somebody runs is found as long as it is there; those that were used last are held, too.
+        self._programs: WeakValueDictionary[str, Program] = WeakValueDictionary()
+        self._hashes: WeakKeyDictionary[Program, str] = WeakKeyDictionary()
+        self._ready: OrderedDict[str, tuple[int, Program]] = OrderedDict()
+        self._ready_bytes = 0
         self.lies = 0
 
     def add(self, image: Image) -> tuple[str, Program]:
@@ -52,45 +67,54 @@ class Images:
 
     def program(self, hash: str) -> Program | None:
         """The program of an image that is kept, or None."""
-        found = self._kept.get(hash)
-        if found is None:
-            return None
-        self._kept.move_to_end(hash)
-        return found[1]
+        data = self._kept.get(hash)
+        return None if data is None else self._keep(hash, data)[1]
 
     def data(self, hash: str) -> bytes | None:
         """The bytes of an image that is kept, or None."""
-        found = self._kept.get(hash)
-        return None if found is None else found[0]
+        return self._kept.get(hash)
 
     def hash_of(self, program: Program) -> str:
         """The hash of the image of a program that does not grow; both are kept from now on."""
-        known = self._hashes.get(id(program))
-        if known is not None and (found := self._kept.get(known)) is not None and found[1] is program:
-            return known
-        data = program.image.to_bytes()
-        hash = hashlib.sha256(data).hexdigest()
-        if hash not in self._kept:
-            self._put(hash, data, program)
-        else:
-            self._kept[hash] = data, program  # the one that is used
-        self._hashes[id(program)] = hash
+        hash = self._hashes.get(program)
+        if hash is None or hash not in self._kept:
+            data = program.image.to_bytes()
+            hash = hashlib.sha256(data).hexdigest()
+            self._put(hash, data)
+        if self._programs.get(hash) is not program:
+            self._use(hash, program)
         return hash
 
-    def _keep(self, hash: str, data: bytes, image: Image) -> tuple[str, Program]:
-        found = self._kept.get(hash)
-        if found is not None:
-            self._kept.move_to_end(hash)
-            return hash, found[1]
-        program = Program(image)
-        self._hashes[id(program)] = hash
-        self._put(hash, data, program)
+    def _keep(self, hash: str, data: bytes, image: Image | None = None) -> tuple[str, Program]:
+        self._put(hash, data)
+        program = self._programs.get(hash)
+        if program is None:
+            program = Program(parse(data) if image is None else image)
+        self._use(hash, program)
         return hash, program
 
-    def _put(self, hash: str, data: bytes, program: Program) -> None:
-        self._kept[hash] = (data, program)
-        self._bytes += len(data)
+    def _put(self, hash: str, data: bytes) -> None:
+        if hash in self._kept:
+            self._kept.move_to_end(hash)
+            return
+        self._kept[hash] = data
+        self._bytes += len(data) + ENTRY
         while self._bytes > MOST_BYTES and len(self._kept) > 1:
-            _, (dropped, gone) = self._kept.popitem(last=False)
-            self._hashes.pop(id(gone), None)
-            self._bytes -= len(dropped)
+            gone, dropped = self._kept.popitem(last=False)
+            self._bytes -= len(dropped) + ENTRY
+            self._retire(gone)
+
+    def _use(self, hash: str, program: Program) -> None:
+        """Have a program ready; others may have to make room."""
+        self._programs[hash] = program
+        self._hashes[program] = hash
+        self._retire(hash)
+        size = len(self._kept[hash])
+        self._ready[hash] = size, program
+        self._ready_bytes += size
+        while len(self._ready) > 1 and (len(self._ready) > MOST_PROGRAMS or self._ready_bytes > PROGRAM_BYTES):
+            self._retire(next(iter(self._ready)))
+
+    def _retire(self, hash: str) -> None:
+        size, _ = self._ready.pop(hash, (0, None))
+        self._ready_bytes -= size

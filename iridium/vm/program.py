@@ -30,6 +30,7 @@ class Program:
     """
 
     __slots__ = (
+        "__weakref__",
         "_frozen",
         "_grows",
         "base",

@@ -153,12 +153,11 @@ class Table:
         return Call(row, row.split(rest.strip()), as_json)
 
     def shown(self, line: str) -> str:
-        """A line as it may be remembered: without what is private, also where the command is mistyped."""
-        words = line.split(None, 1)
-        if len(words) < 2 or not line.lstrip().startswith("!"):
-            return line
-        row = self._by_name.get(words[0].casefold())
-        return f"{words[0]} ..." if PREFIX in line or (row is not None and row.private) else line
+        """A line as it may be remembered: without what is private, also where it is mistyped or no command."""
+        word, *more = line.split(None, 1) or [""]
+        row = self._by_name.get(word.casefold())
+        private = PREFIX in line or (bool(more) and row is not None and row.private)
+        return line if not private else "..." if PREFIX in word else f"{word} ..."
 
     def is_urgent(self, line: str, role: Role) -> bool:
         """Whether a line acts at once, whatever is executing."""

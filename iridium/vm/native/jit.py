@@ -13,6 +13,10 @@ import llvmlite
 import llvmlite.binding as llvm
 from llvmlite.binding.newpassmanagers import NewPassManager
 
+LIBRARIES = 64
+"""Objects that one linker links: it remembers each for good, some 8 KB, also when that is unloaded. Then comes
+another, and the old one goes with the last of its objects that is."""
+
 _lock = threading.Lock()
 _libraries = 0
 
@@ -33,6 +37,7 @@ class Jit:
         self.features = llvm.get_host_cpu_features().flatten()
         self._machines: dict[int, Any] = {}
         self._linker: Any = None
+        self._linked = 0
 
     @property
     def identity(self) -> str:
@@ -56,7 +61,8 @@ class Jit:
             level: 0 to 3, as compilers count.
         """
         machine = self._machine(level)
-        module = llvm.parse_assembly(ir)
+        # In a context of its own, which goes with the module: LLVM keeps in it whatever types and numbers it met.
+        module = llvm.parse_assembly(ir, llvm.create_context())
         module.triple = llvm.get_process_triple()
         module.data_layout = str(machine.target_data)
         options = llvm.create_pipeline_tuning_options(speed_level=level)
@@ -85,8 +91,10 @@ class Jit:
             imports: the addresses of symbols that it uses; those of the process are found by themselves.
         """
         global _libraries
-        if self._linker is None:
-            self._linker = llvm.create_lljit_compiler(self._machine(2), use_jit_link=False)
+        if self._linker is None or self._linked >= LIBRARIES:
+            # What the old one has linked holds on to it.
+            self._linker, self._linked = llvm.create_lljit_compiler(self._machine(2), use_jit_link=False), 0
+        self._linked += 1
         builder = llvm.JITLibraryBuilder().add_object_img(binary).add_current_process()
         for name, address in imports.items():
             builder.import_symbol(name, address)
