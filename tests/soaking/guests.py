@@ -1,4 +1,4 @@
-"""People who come over SSH, with the client of OpenSSH: for a command, for some lines, or until they are cut off."""
+"""People who come over SSH, with the client of OpenSSH: for a command, for lines, or until they are cut off."""
 
 from __future__ import annotations
 
