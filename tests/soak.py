@@ -3,9 +3,9 @@
     python -m tests.soak --minutes 10 [--sessions 200] [--peers 20] [--secure] [--seed 1] [--json]
 
 Needs Iridium installed beside this Python. The node is a `twistd` of its own. Sessions type assembly, run
-programs, start processes, load files, and go politely or not; peers join, start processes on the node, send it
-mail, leave, or vanish: most are nodes that share one process, some a `twistd` each, which is killed, stopped, and
-started again. With --secure all of them have a secret and TLS.
+programs, start processes, load files, and go politely or not, some over SSH; peers join, start processes on it,
+send mail, leave, or vanish: most are nodes that share one process, some a `twistd` each, which is killed,
+stopped, and started again. With --secure all of them have a secret and TLS.
 
 The node first does everything for a while and is left alone: what it holds then is the beginning. At the end it is
 left alone again and must hold no more; and while others come and go, a line through the second half must not rise.
@@ -36,6 +36,7 @@ from tests.chaos import Node, Output, complaints
 from tests.processes import ROOT, TWISTD, environment
 from tests.securing import Keys
 from tests.soaking import programs
+from tests.soaking.guests import AVAILABLE, Guest, make_key
 from tests.soaking.levels import KEYS, Sample, judge, table
 from tests.soaking.people import Person, Tally
 
@@ -59,6 +60,9 @@ SHORT = 5.0
 
 REAL = 3
 """Peers that are a `twistd` each."""
+
+GUESTS = 20
+"""One of so many sessions comes over SSH, where OpenSSH is installed."""
 
 FULL = 16
 """Sessions that the node has room for besides those of people: the sampler's, and some that are just ending."""
@@ -98,11 +102,17 @@ class Crowd:
                 self._over,
                 random.Random(self._chance.random()),
             )
-            for number in range(soak.sessions)
+            for number in range(soak.sessions - soak.guests)
+        ]
+
+        guests = [
+            Guest(soak.ssh_port, soak.root, soak.key, soak.tally, self._over, random.Random(self._chance.random()))
+            for _ in range(soak.guests)
+            if soak.key is not None
         ]
 
         async def together() -> None:
-            await asyncio.gather(*(person.live() for person in people))
+            await asyncio.gather(*(one.live() for one in [*people, *guests]))
 
         try:
             self._loop.run_until_complete(together())
@@ -164,6 +174,9 @@ class Soak:
         light: the aliases of peers that share a process.
         real: the other peers.
         tally: what people did.
+        guests: how many of them come over SSH.
+        key: with which, or None.
+        ssh_port: where.
         peers_did: what peers did.
     """
 
@@ -171,7 +184,7 @@ class Soak:
         self.root = root
         self.sessions = sessions
         self.output = Output()
-        room = ("--limit", f"sessions={sessions + FULL}")
+        room = ("--limit", f"sessions={sessions + FULL}", *(("--ssh-port", "0") if AVAILABLE else ()))
         self.node = Node("main", root, self.output, options=room)
         few = min(REAL, peers)
         self.real = [Node(f"real{number}", root, self.output) for number in range(few)]
@@ -179,6 +192,9 @@ class Soak:
         self.tally = Tally()
         self.peers_did: dict[str, int] = {}
         self._start = time.monotonic()
+        self.guests = max(1, sessions // GUESTS) if AVAILABLE else 0
+        self.key = make_key(root, self.node.data / "authorized_keys") if AVAILABLE else None
+        self.ssh_port = 0
         if secure:
             keys = Keys(root)
             for alias in ("main", *self.light, *(peer.alias for peer in self.real)):
@@ -187,6 +203,8 @@ class Soak:
     def begin(self) -> None:
         """Start the node."""
         self.node.start().wait_until_up()
+        if self.key is not None:
+            self.ssh_port = int(self.node.logged(r"SSH port on 127\.0\.0\.1:(\d+)")[1])
         programs.write(self.node.data / "programs", ROOT / "examples")
 
     def join(self, peer: Node) -> None:

@@ -30,7 +30,7 @@ LONGEST_GIVEN = 64 * 1024
 """Bytes of the answer: a certificate, the CA's, and two secrets take 4 KiB."""
 
 
-TOKEN_REFUSED = "token-refused"
+TOKEN_REFUSED = "token-refused"  # nosec B105  # the name of an event
 """The event of somebody who gets nothing."""
 
 
