@@ -185,7 +185,7 @@ def give_to_owner_of_directory(path: Path) -> None:
 
 
 def _give_to_owner_of(neighbour: Path, descriptor: int) -> None:
-    """What root writes for somebody is of use to them only if it is theirs, as what was there or is around it is."""
+    """What root writes for somebody is of use to them only if it is theirs, like what was or is around it."""
     if os.geteuid() == 0:
         owner = neighbour.stat()
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
