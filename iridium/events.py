@@ -61,7 +61,8 @@ class EventRing:
         self._log.info(
             "{kind} {subject}{colon}{detail}",
             kind=kind,
-            subject=on_one_line(event.subject),  # a peer chooses some of it, and somebody reads the log at a terminal
+            # A peer chooses some of it, and somebody reads the log at a terminal.
+            subject=on_one_line(event.subject),
             colon=": " if detail else "",
             detail=on_one_line(event.detail),
         )

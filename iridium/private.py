@@ -168,8 +168,24 @@ def make_directory(path: Path, mode: int = 0o700) -> None:
         raise OptionError(f"{path} cannot be made: {error.strerror}") from None
 
 
+def give_to_owner_of_directory(path: Path) -> None:
+    """Give a file to whose directory it is in, where root made it.
+
+    Raises:
+        OptionError: it cannot be opened, or is a link.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            _give_to_owner_of(path.parent, descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise OptionError(f"{path} cannot be given to its directory's owner: {error.strerror}") from None
+
+
 def _give_to_owner_of(neighbour: Path, descriptor: int) -> None:
-    """What root writes for somebody is of use to them only if it is theirs, as what was there or is around it is."""
+    """What root writes for somebody is of use to them only if it is theirs, like what was or is around it."""
     if os.geteuid() == 0:
         owner = neighbour.stat()
         os.fchown(descriptor, owner.st_uid, owner.st_gid)

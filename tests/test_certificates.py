@@ -459,6 +459,18 @@ def test_a_node_of_this_host(here: Path) -> None:
     assert load_tls(files).names.hosts == {"a.example"}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for others")
+def test_a_node_of_another_user(here: Path) -> None:
+    """What root makes for a node that never ran belongs to whose directory it is in, all of it."""
+    (here / "data").mkdir()
+    os.chown(here / "data", 1234, 1235)
+    made = run("node", "--ca", "CA", "--data-root-dir", "data", "--node-alias", "alpha")
+    assert made.exit_code == 0, made.output
+    owners = {path: path.stat().st_uid for path in (here / "data").rglob("*")}
+    assert len(owners) == 7  # two directories, the lock, node.json, the certificate, its key, the CA
+    assert set(owners.values()) == {1234}, owners
+
+
 def test_a_node_elsewhere(here: Path) -> None:
     """A node of another host gets a directory with its name, and its options are told."""
     made = run("node", "beta", "--ca", "CA", "--host", "10.0.0.7", "--host", "beta.example", "--id", A)

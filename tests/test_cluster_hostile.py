@@ -320,6 +320,19 @@ def test_lies_about_a_member(incarnation: int, left: bool) -> None:
     assert network.run_until(lambda: len(other.linked()) == len(victim.linked()) == 2, 5.0)
 
 
+@pytest.mark.parametrize("port", ["abc", "", "99999", "1:2", "\u0661"])
+def test_a_member_that_is_nowhere(port: str) -> None:
+    """What a member says of itself that cannot be is dropped, and costs it nothing."""
+    network = Network(1)
+    [a, b] = mesh(network, 2)
+    peer = a.machine.table.peers[b.me.id]
+    assert peer.link is not None
+    record = m.MemberRecord(b.me.id, peer.record.incarnation + 1, "n1", f"0.0.0.0:{port}")
+    a.machine.receive(peer.link, m.encode(m.Members([record])))
+    assert peer.record.address == b.me.address
+    assert a.linked() == ["n1"]
+
+
 def test_a_member_that_lives_anew_behind_a_dead_link() -> None:
     """What others say of a new life is believed once the old one does not answer."""
     network = Network(12)

@@ -652,8 +652,8 @@ def test_a_token_is_not_remembered(person: Person, typed: str) -> None:
         ["!members"],
         ["!history", "--json"],
     ]
-    for mistyped in (f"!join_wiht {TOKEN}", TOKEN, f"join_with {TOKEN}", f"iridium join --token {TOKEN}", f"!{TOKEN}"):
-        person.type(mistyped)
+    for mistyped in ("!join_wiht {}", "{}", "join_with {}", "iridium join --token {}", "!{}"):
+        person.type(mistyped.format(TOKEN))
     assert TOKEN not in person.type("!history")
 
 

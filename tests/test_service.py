@@ -269,7 +269,7 @@ def test_no_peer_writes_to_the_terminal_of_who_reads_the_log() -> None:
     [line] = log.getvalue().splitlines()
     assert line.isprintable()
     assert line.endswith("text b: so\\x1b[2J\\r\\n2030-01-01 00:00:00 [iridium#info] started\\u2028\\u202e")
-    assert ring.recent()[0].detail.startswith("so\x1b")  # for whoever shows it, who escapes it as it has to be there
+    assert ring.recent()[0].detail.startswith("so\x1b")  # whoever shows it escapes it as it has to be there
 
 
 def test_log_format(tmp_path: Path) -> None:

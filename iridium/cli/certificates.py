@@ -14,12 +14,20 @@ from iridium.cli.cluster import json_option
 from iridium.cli.status import ExitError
 from iridium.cli.streams import Output
 from iridium.cluster import certificates as c
-from iridium.cluster.identity import NODE_FILE, DataDirectory, NodeState, check_alias, directory_name, read_state
+from iridium.cluster.identity import (
+    LOCK_FILE,
+    NODE_FILE,
+    DataDirectory,
+    NodeState,
+    check_alias,
+    directory_name,
+    read_state,
+)
 from iridium.cluster.keeping import ANEW, keep
 from iridium.cluster.tls_files import CA_CERTIFICATE, CA_KEY, DIRECTORY, read_pem
 from iridium.errors import IridiumError
 from iridium.options import default_data_root
-from iridium.private import PUBLIC, write_whole
+from iridium.private import PUBLIC, give_to_owner_of_directory, make_directory, write_whole
 
 FAILED = 1
 """The exit status when a certificate cannot be made."""
@@ -132,10 +140,13 @@ def _id_of(directory: Path) -> str:
         state = read_state(directory / NODE_FILE, NodeState)
         if state is not None:
             return state.id  # also of a node that runs
+    make_directory(directory)
     data = DataDirectory(directory)
     try:
         state = data.read(NODE_FILE, NodeState) or NodeState(str(uuid.uuid4()), 0)
         data.write(NODE_FILE, state)
+        for name in (LOCK_FILE, NODE_FILE):
+            give_to_owner_of_directory(directory / name)
     finally:
         data.close()
     return state.id

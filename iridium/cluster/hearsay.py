@@ -60,8 +60,10 @@ class Hearsay:
             bad = alias_problem(record.alias) or (record.address and checked_address(record, "") is None)
         except m.MessageError:
             bad = True
+        if bad:
+            return
         record = _dialable(record, peer, link)
-        if bad or membership.table.is_forgotten(record):
+        if membership.table.is_forgotten(record):
             return
         if peer is not None and link is not None and peer.link is not link and peer.open_link is not None:
             self._doubt(peer, peer.open_link, record)

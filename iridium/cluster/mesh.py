@@ -313,14 +313,18 @@ class Mesh:
         unsaid = self._complaints.ask(self._clock())
         if unsaid is not None:
             more = f" (and {unsaid} others were)" if unsaid else ""
-            self._log.warn("hung up on {host}: {problem}{more}", host=host, problem=on_one_line(problem), more=more)
+            self._log.warn(
+                "hung up on {host}: {problem}{more}", host=host, problem=on_one_line(problem), more=more
+            )
 
     def mistaken(self, name: str, problem: str) -> None:
         """A line in the log about what a member sent that is dropped, while the link goes on; likewise."""
         unsaid = self._mistakes.ask(self._clock())
         if unsaid is not None:
             more = f" (and {unsaid} others)" if unsaid else ""
-            self._log.warn("dropped, from {name}: {problem}{more}", name=name, problem=on_one_line(problem), more=more)
+            self._log.warn(
+                "dropped, from {name}: {problem}{more}", name=name, problem=on_one_line(problem), more=more
+            )
 
     def text(self, sender: str, text: str) -> None:
         """A person at another node said something."""

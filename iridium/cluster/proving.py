@@ -84,7 +84,9 @@ class Proving:
         asked = (link.exchange.acceptor_nonce for link in self._membership.handshakes if link.exchange is not None)
         if nonce in asked:
             return m.Refuse("SELF", f"{address} is this node", REMEDIES["SELF"])
-        return m.Refuse("ID_IN_USE", f"the node at {address} has this node's own id, {me.id}", REMEDIES["ID_IN_USE"])
+        return m.Refuse(
+            "ID_IN_USE", f"the node at {address} has this node's own id, {me.id}", REMEDIES["ID_IN_USE"]
+        )
 
     def speaks_for(self, link: Link | None, peer: Peer) -> bool:
         """Whether what is said on the link of a dial is said by that peer, as far as a secret can tell."""

@@ -195,7 +195,8 @@ def _word(text: str) -> tuple[str, str]:
 
 def _split_options(line: str) -> tuple[list[str], str]:
     """The options at the start of a line, and what follows them. Blanks and commas in quotes are part of one."""
-    options = [""]
+    options: list[str] = []
+    start = 0
     quoted = escaped = False
     for at, character in enumerate(line):
         if escaped:
@@ -204,15 +205,14 @@ def _split_options(line: str) -> tuple[list[str], str]:
             escaped = True
         elif character == '"':
             quoted = not quoted
-        elif not quoted and character in " \t":
-            return options, line[at + 1 :]
-        elif not quoted and character == ",":
-            options.append("")
-            continue
-        options[-1] += character
+        elif not quoted and character in " \t,":
+            options.append(line[start:at])
+            start = at + 1
+            if character != ",":
+                return options, line[start:]
     if quoted:
         raise AuthorizedKeysError("a quotation mark is not closed")
-    return options, ""
+    return [*options, line[start:]], ""
 
 
 def _role(options: list[str]) -> Role:
