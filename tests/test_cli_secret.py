@@ -53,6 +53,15 @@ def test_a_secret_is_changed_in_three_steps(tmp_path: Path) -> None:
     assert read_secrets(file) == Secrets([new])
 
 
+def test_a_secret_behind_a_link(tmp_path: Path) -> None:
+    """The file that nodes share is changed, and not only the name by which one of them reads it."""
+    run("--file", tmp_path / "s")
+    (tmp_path / "link").symlink_to("s")
+    assert run("--file", tmp_path / "link", "--add").exit_code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert len(secrets_of(tmp_path / "s")) == 2
+
+
 @pytest.mark.parametrize("step", ["--use", "--drop"])
 def test_a_step_that_makes_no_sense(tmp_path: Path, step: str) -> None:
     """It is refused with the file and the reason, and nothing is changed."""

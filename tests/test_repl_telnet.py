@@ -16,7 +16,9 @@ from twisted.logger import globalLogPublisher
 from iridium.limits import DEFAULTS, TABLE, Limits
 from iridium.repl.conversation import FLUSH, LINGER
 from iridium.repl.intake import MAX_HELD, PATIENCE
+from iridium.repl.sessions import Sessions
 from iridium.repl.telnet import MAX_REPLIES, ReplFactory
+from iridium.roles import Role
 from tests.repl_double import ENDLESS, FakeNode, Peer
 
 TM = bytes((6,))
@@ -461,6 +463,25 @@ class TestLimits:
         first.hang_up()
         assert Peer(factory).read() == GREETING
         assert warnings == ["REPL port: all sessions are taken, from 192.168.1.1:54321"] * 2
+
+    def test_readers_leave_room_for_operators(self) -> None:
+        """Read-only sessions take nine tenths at most, and make room for each other only."""
+        node = FakeNode(limits=Limits(sessions=20))
+        sessions = Sessions(node)
+        readers, operators = ReplFactory(node, Role.READ_ONLY, sessions), ReplFactory(node, sessions=sessions)
+        first = Peer(operators)  # silent, and longer than all of them
+        crowd = [Peer(readers) for _ in range(18)]
+        assert "this session is read-only" in Peer(readers).read()
+        assert [peer.closed for peer in (first, *crowd[:2])] == [False, True, False]
+        for peer in crowd[1:]:
+            peer.send("!members")
+        assert "this session is read-only" in Peer(readers).read()  # instead of the one that was let in above
+        last = Peer(readers)
+        last.send("!members")
+        assert "no room" in Peer(readers).read()
+        assert Peer(operators).read() == GREETING
+        assert not first.closed
+        assert len(sessions) == 20
 
     def test_no_session_more_than_the_limit(self) -> None:
         """Two hundred silent strangers and more take two hundred sessions."""

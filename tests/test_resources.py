@@ -47,7 +47,6 @@ def test_memory_is_what_is_resident() -> None:
     assert after - before > 40_000_000
 
 
-
 def test_a_process_that_is_gone_takes_what_nobody_knows(tmp_path: Path) -> None:
     """Nothing is raised about it."""
     assert measure(tmp_path / "4711") == Resources()

@@ -53,6 +53,7 @@ def secret(node_alias: str, data_root_dir: str | None, given: str | None, step: 
             said = "holds a new secret"
         else:
             change, said = STEPS[step]
+            path = path.resolve()  # where a link leads: the link itself stays
             write_whole(path, _changed(path, change).to_text().encode(), replace=True)
     except IridiumError as error:
         raise ExitError(f"iridium: {error}", FAILED) from None

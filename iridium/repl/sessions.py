@@ -6,9 +6,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from iridium.repl.services import Node
+from iridium.roles import Role
 
 if TYPE_CHECKING:
     from iridium.repl.conversation import Conversation
+
+KEPT = 10
+"""One of so many sessions is kept for operators: twenty of 200, more than a node has."""
+
+
+def _is_reader(conversation: Conversation) -> bool:
+    return conversation.session.role is Role.READ_ONLY
 
 
 class Sessions:
@@ -39,14 +47,20 @@ class Sessions:
         return iter(list(self._open))
 
     def admit(self, conversation: Conversation) -> bool:
-        """Whether there is room for a session; the one that has been silent longest may have to make it."""
-        if len(self._open) >= self.limits.sessions:
+        """Whether there is room for a session; the one that has been silent longest may have to make it.
+
+        Read-only sessions have room for nine tenths: who may only look cannot keep operators out.
+        """
+        most = self.limits.sessions
+        full, silent = len(self._open) >= most, list(self._silent)
+        if _is_reader(conversation) and sum(map(_is_reader, self._open)) >= most - most // KEPT:
+            full, silent = True, list(filter(_is_reader, silent))
+        if full:
             conversation.abuse("all sessions are taken")
-            if not self._silent:
+            if not silent:
                 return False
-            oldest = next(iter(self._silent))
-            self.released(oldest)
-            oldest.end("no line came, and somebody else wants the session")
+            self.released(silent[0])
+            silent[0].end("no line came, and somebody else wants the session")
         self._open[conversation] = self._silent[conversation] = None
         return True
 
