@@ -6,15 +6,19 @@ import itertools
 
 import msgspec
 import pytest
+from twisted.internet.defer import succeed
+from twisted.internet.task import Clock
 
 from iridium.cluster import messages as m
 from iridium.cluster.hearsay import MOST_HEARSAY
 from iridium.cluster.link import MOST_LINES, Link, Role
 from iridium.cluster.liveness import LOT
+from iridium.cluster.mesh import MOST_NEWS, Mesh
 from iridium.cluster.peer import MOST_TEXTS, Me
 from iridium.cluster.post import MOST_SESSIONS, Post
 from iridium.cluster.refusals import REMEDIES
 from iridium.cluster.table import MOST_MEMBERS, MOST_RECORDS
+from iridium.events import EventRing
 from iridium.limits import DEFAULTS
 from iridium.testing import Network, SimulatedNode
 
@@ -474,3 +478,17 @@ def test_the_largest_session_number() -> None:
         assert 0 < session <= MOST_SESSIONS
     assert not post.agree(link, m.Welcome("1.2", "iridium", STRANGER, 1, life=1, session=NEWEST))
     assert post.answer(link, m.Hello("1.2", "iridium", STRANGER, 1, life=2, peer="a"))[0] == MOST_SESSIONS + 1
+
+
+def test_a_flood_of_events() -> None:
+    """Whatever a member has happen again and again is in the log so many times in ten seconds, and counted."""
+    ring = EventRing()
+    clock = Clock()
+    told = Mesh(clock, Me("a", "a", 1, "iridium"), ring, lambda me, records: succeed(None), clock.seconds)
+    for n in range(2000):
+        told.event("node-left", f"x{n}", "")
+    told.event("node-up", "y", "")
+    assert [event.kind for event in ring.recent()] == ["node-left"] * MOST_NEWS + ["node-up"]
+    clock.advance(11.0)
+    told.event("node-left", "z", "")
+    assert ring.recent(1)[0].detail == f" (and {2000 - MOST_NEWS} more of this kind)"

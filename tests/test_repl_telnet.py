@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tracemalloc
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from iridium.limits import DEFAULTS, TABLE, Limits
 from iridium.repl.conversation import FLUSH, LINGER
 from iridium.repl.intake import MAX_HELD, PATIENCE
 from iridium.repl.sessions import Sessions
-from iridium.repl.telnet import MAX_REPLIES, ReplFactory
+from iridium.repl.telnet import AT_ONCE, MAX_REPLIES, ReplFactory, _configure
 from iridium.roles import Role
 from tests.repl_double import ENDLESS, FakeNode, Peer
 
@@ -559,3 +560,10 @@ def test_limits_with_what_is_in_use() -> None:
     )
     assert all(row.reason in text for row in TABLE)
     factory.stop()
+
+
+def test_a_little_is_read_at_a_time() -> None:
+    """Whoever sends telnet commands without end has a few milliseconds of a turn, not a tenth of a second."""
+    tcp = SimpleNamespace(setTcpKeepAlive=bool, setTcpNoDelay=bool, bufferSize=65536)
+    _configure(tcp)
+    assert tcp.bufferSize == AT_ONCE

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from OpenSSL import SSL
+from twisted.internet.error import ConnectionLost
 
 from iridium.cluster import tls
 from iridium.cluster.link import Role
 from iridium.cluster.liveness import LOT
+from iridium.cluster.mesh import MOST_ENGAGED
 from iridium.cluster.protocol import ClusterFactory
 from iridium.cluster.refusals import RefusedError, UnreachableError
 from iridium.cluster.tls import MOST_MUTE, Channel, TlsError
@@ -336,6 +338,31 @@ def test_connections_in_a_tls_handshake_count() -> None:
     world.reactor.pump([0.25] * 4 * 10)
     assert all(end.gone for end in ends)
     assert not world.a.no_room("127.0.0.1")
+    world.stop()
+
+
+def test_tls_that_has_begun_is_limited() -> None:
+    """Who says nothing costs no TLS; of those that begin so many go on, and the rest waits until one is done."""
+    world = World(own("a"), None)
+    channel = own("b").channel(Role.DIALLER)
+    channel.receive(b"")
+    hello = channel.outgoing()
+    ends = [connection(world) for _ in range(MOST_ENGAGED + 10)]
+    assert not any(end.protocol._channel for end in ends)
+    for end in ends:
+        end.protocol.dataReceived(hello)
+    answered = [end for end in ends if end.sent]
+    assert answered == ends[:MOST_ENGAGED]
+    assert [end.paused for end in ends] == [False] * MOST_ENGAGED + [True] * 10
+    ends[0].lose(ConnectionLost())
+    ends[-1].lose(ConnectionLost())
+    assert ends[MOST_ENGAGED].sent
+    assert not ends[MOST_ENGAGED].paused
+    assert not ends[MOST_ENGAGED + 1].sent
+    world.reactor.pump([0.25] * 4 * 15)
+    assert all(end.gone for end in ends)
+    assert not world.a._engaged
+    assert not world.a._unengaged
     world.stop()
 
 

@@ -70,6 +70,7 @@ class End:
         protocol: whose it is.
         sent: what it was given, and is not carried yet.
         taken: bytes carried from it.
+        paused: whether its protocol wants nothing to read for now.
     """
 
     def __init__(self) -> None:
@@ -78,7 +79,7 @@ class End:
         self.other: End
         self.sent = b""
         self.taken = 0
-        self.closing = self.half = self.gone = False
+        self.closing = self.half = self.gone = self.paused = False
         self.producer: Any = None
 
     def write(self, data: bytes) -> None:
@@ -107,6 +108,12 @@ class End:
 
     def unregisterProducer(self) -> None:
         self.producer = None
+
+    def pauseProducing(self) -> None:
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        self.paused = False
 
     def getPeer(self) -> IPv4Address:
         return IPv4Address("TCP", HOST, 40000)

@@ -65,7 +65,7 @@ _record = st.builds(
     _id,
     _number,
     st.sampled_from(TEXTS[:4]),
-    st.sampled_from(ADDRESSES[:6]),
+    st.sampled_from(ADDRESSES),
     st.booleans(),
 )
 _data = st.sampled_from([0, 1, 1000, m.PIECE]).map(bytes)
