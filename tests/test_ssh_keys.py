@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.conch.ssh.keys import Key
@@ -116,12 +121,23 @@ class TestLines:
             ("hello world", "is not known here"),
             (public(rsa.generate_private_key(65537, 1024)), "1024 bits"),
             ('role="operator"', "no key in it"),
+            ("-----BEGIN OPENSSH PRIVATE KEY-----", "put the line of the .pub file here"),
+            ("\ufeff" + ED25519, "begins with neither"),
         ],
     )
     def test_what_is_no_key(self, line: str, problem: str) -> None:
         """What is wrong is told, with what to do."""
         with pytest.raises(AuthorizedKeysError, match=problem):
             parse_line(line)
+
+    def test_a_private_key_is_not_told(self) -> None:
+        """The wrong one of two files, put in by mistake, does not carry its private key into the log."""
+        pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+        keys, problems = parse(f"{pem.decode()}{ED25519}\n")
+        assert len(keys) == 1
+        assert len(problems) == len(pem.splitlines())
+        for line in pem.decode().splitlines()[1:-1]:
+            assert not any(line[at : at + 8] in problem for problem in problems for at in range(len(line) - 7))
 
     def test_a_file(self) -> None:
         """Bad lines are told with their numbers, the others count; blanks and comments are nothing."""

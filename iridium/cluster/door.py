@@ -355,7 +355,11 @@ class _AskerFactory(ClientFactory):
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
         what = "does not answer" if reason.check(error.TimeoutError) else "cannot be reached"
         nobody = reason.check(error.ConnectionRefusedError)
-        problem = "nobody is there: the token was used, or has expired" if nobody else str(reason.value)
+        problem = (
+            "nobody is there: the token was used or has expired, or its node was stopped; make another with !token"
+            if nobody
+            else str(reason.value)
+        )
         self.end(EnrolmentError(f"{self.where} {what} ({problem})"))
 
     def end(self, outcome: Enrolled | IridiumError) -> None:

@@ -110,7 +110,8 @@ class Desk:
         if trust.files is not None and trust.files.authority_key is None:
             raise CommandError(
                 "this node has no key of the CA, and so no certificate to give to a newcomer: make the token on a "
-                f"node that was started with --tls-ca-key, or has {DIRECTORY}/{CA_KEY} in its data directory"
+                f"node that was started with --tls-ca-key, or with {DIRECTORY}/{CA_KEY} in its data directory; "
+                "one that came later counts after kill -HUP"
             )
 
     def answer(self, line: bytes, host: str) -> bytes:

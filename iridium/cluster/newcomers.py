@@ -133,7 +133,9 @@ class Newcomers:
                 f"with --cluster {token.cluster}"
             )
         if self._trust().guards:
-            raise CommandError("this node has a secret or certificate already; join with !join_cluster HOST:PORT")
+            raise CommandError(
+                "this node has a secret or certificate already; join with HOST:PORT instead of a token"
+            )
         if self._mesh.machine.table.living():
             raise CommandError("this node is in a cluster; !leave_cluster first")
 

@@ -6,7 +6,7 @@ from iridium.errors import IridiumError
 
 REMEDIES: dict[str, str] = {
     "VERSION": "run the same major version of Iridium on both nodes",
-    "NOT_ALLOWED": "give both nodes the same cluster secret",
+    "NOT_ALLOWED": "give both nodes the same cluster secret, and have it reread (kill -HUP)",
     "WRONG_CLUSTER": "start the node with the cluster's name (--cluster), or join a node of your own cluster",
     "SELF": "that is the node's own address; name another member's",
     "STALE": "an older life of this node is calling; stop the process that still uses its data directory",

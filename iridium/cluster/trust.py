@@ -57,7 +57,7 @@ class Trust(NamedTuple):
         if self.tls is not None and self.files is not None and self.tls.names.ids and id not in self.tls.names.ids:
             raise OptionError(
                 f"{self.files.told(self.files.certificate)} is for {self.tls.names}, and this is the node {id}; "
-                f"make one for it: iridium certificates node --id {id}"
+                f"make one for it: iridium certificates node NAME --ca DIR --id {id}"
             )
 
     def check_after(self, before: Trust) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,6 +41,10 @@ MOST_RSA = 8192
 """Bits of an RSA key: a longer one takes long to check, and nobody has one."""
 
 _ROLES = {role.value: role for role in Role}
+
+_OPTION = re.compile(r"[a-z][a-z0-9-]{0,23}")
+"""What the name of an option of OpenSSH looks like. Nothing else at the start of a line is told: it may be a piece
+of a private key, from the wrong one of two files, and the log is no place for that."""
 
 
 class AuthorizedKeysError(IridiumError):
@@ -81,6 +86,11 @@ def parse_line(line: str) -> AuthorizedKey | None:
     line = line.strip(" \t\r")
     if not line or line.startswith("#"):
         return None
+    if line.startswith("-----BEGIN "):
+        raise AuthorizedKeysError(
+            "this is no public key in OpenSSH's format; put the line of the .pub file here, "
+            "and take a private key out again"
+        )
     role = Role.OPERATOR
     kind, rest = _word(line)
     if not _is_type(kind):
@@ -219,9 +229,14 @@ def _role(options: list[str]) -> Role:
     role: Role | None = None
     for option in options:
         name, _, value = option.partition("=")
+        if name.casefold() != "role" and _OPTION.fullmatch(name) is None:
+            raise AuthorizedKeysError(
+                "it begins with neither a kind of key nor an option; a line is TYPE KEY COMMENT, as in a .pub "
+                "file of ssh-keygen"
+            )
         if name.casefold() != "role":
             raise AuthorizedKeysError(
-                f"the option {_shown(name)} is not known here, and the key is not taken without the restriction "
+                f"the option {name} is not known here, and the key is not taken without the restriction "
                 'that it means; the only option is role="read-only" or role="operator"'
             )
         found = _ROLES.get(value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else "")
