@@ -143,13 +143,22 @@ def test_a_rotation_step_by_step() -> None:
     assert two.proof("dialler", WHERE) == one.proof("dialler", WHERE)
     used = two.turned()
     assert used != two
-    assert used.turned() == two
     last = used.without_old()
     assert len(last) == 1
     assert last.proof("dialler", WHERE) == used.proof("dialler", WHERE)
     for wrong in (two.with_new, one.turned, one.without_old):
         with pytest.raises(OptionError, match="holds"):
             wrong()
+    # Not the same step twice, nor out of order, also when the file was written and read in between.
+    for again in (used.turned, parse_secrets(used.to_text()).turned):
+        with pytest.raises(OptionError, match="is in use already"):
+            again()
+    for early in (two.without_old, parse_secrets(two.to_text()).without_old):
+        with pytest.raises(OptionError, match="not in use yet"):
+            early()
+    by_hand = parse_secrets(f"{A}\n{B}\n")  # nobody knows which is the next one
+    assert by_hand.turned() == Secrets([B, A])
+    assert by_hand.without_old() == Secrets([A])
 
 
 def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:

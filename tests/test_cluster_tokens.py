@@ -34,7 +34,7 @@ from iridium.cluster.secret import SECRET_FILE, Secrets, new_secret, read_secret
 from iridium.cluster.tls_files import DIRECTORY, TlsFiles, load_tls
 from iridium.cluster.tokens import LIFETIME, MOST_TOKENS, PREFIX, Token, Tokens, parse_token
 from iridium.cluster.trust import Trust
-from iridium.errors import CommandError, IridiumError, OptionError
+from iridium.errors import CertificateError, CommandError, IridiumError, OptionError
 from iridium.events import EventRing
 from iridium.limits import DEFAULTS
 from iridium.node import Node
@@ -293,6 +293,21 @@ async def test_a_newcomer_joins_with_a_token(nodes: Nodes, tls: bool) -> None:
     assert not (nodes.root / "c" / SECRET_FILE).exists()
     with pytest.raises(CommandError, match="has a secret or certificate already"):
         await within(b.join_with(str(token)))
+
+
+@pytest.mark.real_reactor
+@pytest_twisted.ensureDeferred
+async def test_a_key_of_a_ca_that_cannot_sign(nodes: Nodes) -> None:
+    """It is noticed before a token promises what cannot be given, and not by the newcomer."""
+    a = guarded(nodes, tls=True)
+    key = nodes.root / "a" / DIRECTORY / "ca.key"
+    key.chmod(0o644)
+    with pytest.raises(OptionError, match="chmod 600"):
+        await within(a.newcomers.make_token())
+    write_whole(key, c.key_pem(c.make_key()), replace=True)
+    with pytest.raises(CertificateError, match="does not belong to its certificate"):
+        await within(a.newcomers.make_token())
+    assert not a.newcomers._door.is_open
 
 
 @pytest.mark.real_reactor

@@ -260,7 +260,7 @@ def test_two_nodes_of_the_command_line(here: Path) -> None:
         if shutil.which("openssl"):
             for extra, why in (((), "certificate required"), (("-tls1_2",), "protocol version")):
                 done = subprocess.run(
-                    ["openssl", "s_client", "-connect", alpha.address, *extra],
+                    ["openssl", "s_client", "-ign_eof", "-connect", alpha.address, *extra],
                     input="",
                     capture_output=True,
                     text=True,

@@ -20,10 +20,7 @@ FAILED = 1
 
 STEPS: dict[str, tuple[Callable[[Secrets], Secrets], str]] = {
     "add": (Secrets.with_new, "holds a second secret, which nodes accept and do not use yet"),
-    "use": (
-        Secrets.turned,
-        "now has the second secret first: nodes use it, and still accept the other; --use again would go back",
-    ),
+    "use": (Secrets.turned, "now has the second secret first: nodes use it, and still accept the other"),
     "drop": (Secrets.without_old, "holds the secret in use alone: the other lets nobody in any more"),
 }
 """What can be done to a file, and what it is then."""

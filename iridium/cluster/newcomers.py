@@ -73,15 +73,19 @@ class Newcomers:
             host: where newcomers reach this node; what it advertises if not said.
 
         Returns:
-            Fires with it; errbacks with CommandError where there is nothing to give, or nowhere to give it.
+            Fires with it; errbacks with an IridiumError where there is nothing to give, or nowhere to give it.
         """
         try:
             self._door.desk.check()
             address = self._address(host)
         except CommandError as error:
             return fail(error)
-        made: Deferred[Pair] = self._in_thread(make_pair, self._mesh.me.id)
+        made: Deferred[Pair] = self._in_thread(self._prepare)
         return made.addCallback(self._open, address)
+
+    def _prepare(self) -> Pair:
+        self._door.desk.check_authority()
+        return make_pair(self._mesh.me.id)
 
     def _address(self, host: str) -> str:
         if not self._mesh.listening:

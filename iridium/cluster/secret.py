@@ -44,6 +44,10 @@ NONCE_BITS = 128
 PROTOCOL = "iridium proof 1"
 """What every proof begins with, so that it can be mistaken for nothing else that is made with the same key."""
 
+NEXT_ONE = "# The next one: accepted, and not used yet."
+FORMER_ONE = "# The one before: still accepted."
+"""Comments above the second secret of a file, by which it is known how far a change has come."""
+
 _FIRST_LINE = "# The secret of an Iridium cluster. Whoever has it can join, and control every node.\n"
 
 
@@ -86,10 +90,12 @@ class Secrets:
 
     Args:
         known: the first is used; the second only accepted, while the cluster goes from one to the other.
+        second: what the file says of the second one, :data:`NEXT_ONE` or :data:`FORMER_ONE`; "" for nothing.
     """
 
-    def __init__(self, known: Sequence[str]) -> None:
+    def __init__(self, known: Sequence[str], second: str = "") -> None:
         self._known = tuple(known)
+        self._second = second
 
     def __repr__(self) -> str:
         return f"<{len(self._known)} secrets>"
@@ -126,7 +132,8 @@ class Secrets:
 
     def to_text(self) -> str:
         """The contents of a file that holds them."""
-        return _FIRST_LINE + "".join(f"{secret}\n" for secret in self._known)
+        between = f"{self._second}\n" if self._second else ""
+        return _FIRST_LINE + between.join(f"{secret}\n" for secret in self._known)
 
     def with_new(self, secret: str = "") -> Secrets:  # nosec B107  # none is given: one is made
         """These and a new one behind them, that is accepted and not yet used.
@@ -138,23 +145,29 @@ class Secrets:
             OptionError: there are two already.
         """
         self._expect(1, "it holds two secrets already: --use the second everywhere, then --drop the first")
-        return Secrets((*self._known, secret or new_secret()))
+        return Secrets((*self._known, secret or new_secret()), NEXT_ONE)
 
     def turned(self) -> Secrets:
         """The second secret used, the first still accepted.
 
         Raises:
-            OptionError: there is no second one.
+            OptionError: there is no second one, or it is in use already.
         """
+        if self._second == FORMER_ONE:
+            raise OptionError(
+                "the new secret is in use already: --drop the one before, once every node has the file"
+            )
         self._expect(2, "it holds one secret only: --add another first, and give the file to every node")
-        return Secrets(self._known[::-1])
+        return Secrets(self._known[::-1], FORMER_ONE)
 
     def without_old(self) -> Secrets:
         """The one that is used, alone.
 
         Raises:
-            OptionError: there is no other.
+            OptionError: there is no other, or it is the next one.
         """
+        if self._second == NEXT_ONE:
+            raise OptionError("the second secret is not in use yet, and the first is: --use the second first")
         self._expect(2, "it holds one secret only, so there is none to drop")
         return Secrets(self._known[:1])
 
@@ -175,8 +188,11 @@ def parse_secrets(text: str, path: object = "the secret file") -> Secrets:
         OptionError: there is none, or more than two, or one that cannot be a secret; the text names the line.
     """
     found: list[str] = []
+    second = ""
     for number, line in enumerate(text.splitlines(), 1):
         word = line.strip()
+        if word in (NEXT_ONE, FORMER_ONE):
+            second = word
         if not word or word.startswith("#"):
             continue
         if not (word.isascii() and word.isprintable()) or " " in word:
@@ -191,7 +207,7 @@ def parse_secrets(text: str, path: object = "the secret file") -> Secrets:
         raise OptionError(f"{path} holds no secret; `iridium secret` makes one")
     if len(found) > 2 or len(set(found)) < len(found):
         raise OptionError(f"{path} holds over two secrets, or one twice; keep the one in use and the next")
-    return Secrets(found)
+    return Secrets(found, second)
 
 
 def read_secrets(path: Path, *, credential: bool = False) -> Secrets:
