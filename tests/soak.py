@@ -112,12 +112,13 @@ class Crowd:
         ]
 
         async def together() -> None:
-            await asyncio.gather(*(one.live() for one in [*people, *guests]))
+            # A mistake of this program's must not look like a fine run; nor is anybody else to stay for it.
+            lives = (one.live() for one in [*people, *guests])
+            for result in await asyncio.gather(*lives, return_exceptions=True):
+                if isinstance(result, BaseException):
+                    soak.tally.problems.append(f"people: {result!r}")
 
-        try:
-            self._loop.run_until_complete(together())
-        except Exception as error:  # a mistake of this program's, which must not look like a fine run
-            soak.tally.problems.append(f"people: {error!r}")
+        self._loop.run_until_complete(together())
 
     def _trouble(self) -> None:
         """What happens to the peers that are a process each, one after the other."""

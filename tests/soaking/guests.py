@@ -91,7 +91,8 @@ class Guest:
         try:
             await asyncio.wait_for(ssh.communicate(given), PATIENCE)
         except TimeoutError:
-            ssh.kill()
+            with contextlib.suppress(ProcessLookupError):  # it ended just now
+                ssh.kill()
             await ssh.wait()
             self._tally.problems.append(f"ssh {arguments} took over {PATIENCE:g} s")
             return
