@@ -158,12 +158,7 @@ def make_directory(path: Path, mode: int = 0o700) -> None:
     make_directory(path.parent, 0o777)  # one by one, so that each belongs to whose directory it is in
     try:
         path.mkdir(mode, exist_ok=True)
-        # By its descriptor: whoever owns the directory could have put a link to something else in its place.
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            _give_to_owner_of(path.parent, descriptor)
-        finally:
-            os.close(descriptor)
+        _give_what_is_at(path, os.O_DIRECTORY)
     except OSError as error:
         raise OptionError(f"{path} cannot be made: {error.strerror}") from None
 
@@ -175,13 +170,18 @@ def give_to_owner_of_directory(path: Path) -> None:
         OptionError: it cannot be opened, or is a link.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            _give_to_owner_of(path.parent, descriptor)
-        finally:
-            os.close(descriptor)
+        _give_what_is_at(path, os.O_NONBLOCK)
     except OSError as error:
         raise OptionError(f"{path} cannot be given to its directory's owner: {error.strerror}") from None
+
+
+def _give_what_is_at(path: Path, flags: int) -> None:
+    # By its descriptor: whoever owns the directory could have put a link to something else in its place.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags)
+    try:
+        _give_to_owner_of(path.parent, descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _give_to_owner_of(neighbour: Path, descriptor: int) -> None:

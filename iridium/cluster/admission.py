@@ -215,7 +215,6 @@ class Admission:
 
 
 def _refusal_of_version(hello: m.Hello) -> tuple[str, str] | None:
-    version = m.parse_version(hello.version)
-    if version is None or version[0] != m.VERSION[0]:
+    if not m.is_understood(hello.version):
         return "VERSION", f"this node speaks version {m.version_text()}, you speak {hello.version!r}"
     return None

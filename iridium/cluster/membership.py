@@ -297,8 +297,7 @@ class Membership:
 
     def _refusal_of(self, link: Link, welcome: m.Welcome, address: str) -> m.Refuse | None:
         """Why we do not want what we dialled, or None; the person sees it as if the peer had refused."""
-        version = m.parse_version(welcome.version)
-        if version is None or version[0] != m.VERSION[0]:
+        if not m.is_understood(welcome.version):
             return m.Refuse("VERSION", f"{address} speaks version {welcome.version}")
         objection = acceptor_objection(link.peer, welcome.id, address)
         if objection:

@@ -282,9 +282,6 @@ AnyMessage = (
     | Leave | Left | Text | Ask | Answer | Mail | Piece | Ack
 )  # fmt: skip
 
-HANDSHAKE = (Hello, Challenge, Proof, Welcome, Members, Ready, Refuse)
-"""What may pass before both ends are ready."""
-
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(AnyMessage)
 _anything = msgspec.json.Decoder(dict[str, object])
@@ -359,6 +356,12 @@ def parse_version(text: str) -> tuple[int, int] | None:
     if not (dot and major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit()):
         return None
     return int(major), int(minor)
+
+
+def is_understood(text: str) -> bool:
+    """Whether a version is one that this node can talk to: of the same major version."""
+    version = parse_version(text)
+    return version is not None and version[0] == VERSION[0]
 
 
 def version_text() -> str:

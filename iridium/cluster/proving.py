@@ -48,8 +48,7 @@ class Proving:
         """The acceptor says that it knows the secret, and asks for the same."""
         dial = link.owner
         assert isinstance(dial, Dial)
-        version = m.parse_version(challenge.version)
-        if version is None or version[0] != m.VERSION[0]:
+        if not m.is_understood(challenge.version):
             detail = f"{dial.address} speaks version {challenge.version}"
             self._membership.dialler.refused(dial, m.Refuse("VERSION", detail))
             return

@@ -28,7 +28,6 @@ from iridium.processes.services import Services
 from iridium.processes.types import Exit, ProcessInfo, TooManyProcessesError, WrongNameError, reason_text
 from iridium.processes.views import Views
 from iridium.vm import VM
-from iridium.vm.crash import describe
 from iridium.vm.program import Program
 from iridium.vm.record import Record, Stop, Waiting
 from iridium.vm.runtime.calls import calls
@@ -506,11 +505,6 @@ class Processes:
         """What is kept of the output of the last process with a pid, if it has ended and that is still known."""
         how = self.outputs.ended(pid)
         return None if how is None else Past(pid, how, self.outputs.of(pid))
-
-    def crash_of(self, record: Record) -> str:
-        """The fault of a process, in words."""
-        vm = self.views.vm_of(record)
-        return str(describe(vm)) if vm is not None else ""
 
     def stop(self) -> None:
         """The node ends; nothing is told to anybody any more."""

@@ -203,10 +203,6 @@ class ProcessTable:
             letters.append((to, sender, kind, value))
         return letters
 
-    def is_loaded(self, address: int) -> bool:
-        """Whether a program that processes run has its record there."""
-        return address in self._programs
-
     def flush(self) -> None:
         """Let those run whom the host has woken."""
         calls.give_back(self.shared, self.host, 0)

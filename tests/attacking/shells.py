@@ -10,25 +10,13 @@ import socket
 from tests.attacking.cases import case
 from tests.attacking.field import Field
 from tests.attacking.strangers import crowd, ends, stream
-from tests.attacking.wire import outcomes
+from tests.attacking.wire import last_word, outcomes
 
 
-def say(field: Field, data: bytes, seconds: float = 3.0, *, end: bool = True) -> str:
-    """Say something to the shell and no more; what it says at last."""
+def say(field: Field, data: bytes, seconds: float = 3.0) -> str:
+    """Say something to the shell and no more; how it ends."""
     with field.repl() as shell:
-        shell.settimeout(seconds)
-        said = b""
-        try:
-            shell.sendall(data)
-            if end:
-                shell.shutdown(socket.SHUT_WR)
-            while some := shell.recv(65536):
-                said += some
-        except TimeoutError:
-            return "still open"
-        except OSError:
-            return "reset"
-    return "hung up"
+        return last_word(shell, data, seconds)
 
 
 @case("secret", short=True)

@@ -11,7 +11,7 @@ import time
 from tests.attacking.cases import case
 from tests.attacking.field import Field
 from tests.attacking.strangers import crowd, ends, stream
-from tests.attacking.wire import outcomes
+from tests.attacking.wire import last_word, outcomes
 
 BANNER = b"SSH-2.0-attacker\r\n"
 
@@ -45,17 +45,7 @@ def offer(kex: str = "curve25519-sha256") -> bytes:
 def say(field: Field, data: bytes, seconds: float = 8.0) -> str:
     """Say something, and wait for the end."""
     with socket.create_connection(("127.0.0.1", field.a.ssh), 5) as plain:
-        plain.settimeout(seconds)
-        try:
-            plain.sendall(data)
-            plain.shutdown(socket.SHUT_WR)
-            while plain.recv(65536):
-                pass
-        except TimeoutError:
-            return "still open"
-        except OSError:
-            return "reset"
-    return "hung up"
+        return last_word(plain, data, seconds)
 
 
 @case("secret", short=True)

@@ -227,6 +227,21 @@ def _told(error: Exception) -> str:
     return "reset" if isinstance(error, ConnectionResetError | BrokenPipeError) else str(error)
 
 
+def last_word(peer: socket.socket, data: bytes, seconds: float) -> str:
+    """Say something and no more; how the connection ends within so many seconds."""
+    peer.settimeout(seconds)
+    try:
+        peer.sendall(data)
+        peer.shutdown(socket.SHUT_WR)
+        while peer.recv(65536):
+            pass
+    except TimeoutError:
+        return "still open"
+    except OSError:
+        return "reset"
+    return "hung up"
+
+
 def outcomes(ends: Sequence[str]) -> str:
     """Ends that are alike, counted."""
     counts: dict[str, int] = {}
